@@ -1,0 +1,3 @@
+//! Entry point of the project's own commands.
+
+fn main() {}
