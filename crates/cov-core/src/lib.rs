@@ -1,0 +1,20 @@
+//! The vocabulary of the workflow dispatch infrastructure: what a server, a client, a runner and
+//! a trigger have to agree on. Pure data and pure functions; no I/O, no async, no clock.
+//!
+//! ```
+//! use cov_core::transportable::TransportableObject;
+//! let object = TransportableObject::from_json("hello")?;
+//! assert_eq!(object.object_string, "\"hello\"");
+//! # Ok::<(), cov_core::transportable::Error>(())
+//! ```
+
+pub mod asset;
+pub mod error;
+pub mod executor;
+pub mod graph;
+pub mod ids;
+pub mod manifest;
+pub mod result;
+pub mod status;
+pub mod time;
+pub mod transportable;
