@@ -1,0 +1,155 @@
+//! The hands: runs tasks. The only crate that starts processes. Knows tasks and attempts, not
+//! dispatches: it decides neither what runs next nor what a result means.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cov_core::error::Fault;
+use cov_core::ids::{AttemptId, DispatchId, NodeId};
+
+/// Bytes on their way to or from a task: small ones in memory, large ones in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// In memory.
+    Bytes(Bytes),
+    /// A file. On the way to a task nobody may change or remove it; on the way back it stands in
+    /// the executor's spool folder and belongs to the receiver.
+    File(PathBuf),
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        Self::Bytes(Bytes::new())
+    }
+}
+
+/// Where a task shall run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkDir {
+    /// The folder; created if it does not exist.
+    pub path: PathBuf,
+    /// Whether the task gets a folder of its own below it, `<dispatch id>/node_<node id>`.
+    pub unique: bool,
+}
+
+/// One attempt to run one electron.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Names this attempt; every report carries it.
+    pub attempt: AttemptId,
+    /// The dispatch, for what the task can see of it.
+    pub dispatch: DispatchId,
+    /// The electron, likewise.
+    pub node: NodeId,
+    /// The callable: a `TransportableObject` archive.
+    pub function: Payload,
+    /// The hooks around it, as the client wrote them (JSON), if any.
+    pub hooks: Option<Payload>,
+    /// Whether callables in the hooks (before, after) run. Off for nodes that take a value apart:
+    /// they inherit the hooks of the electron that made it.
+    pub run_callables: bool,
+    /// Positional arguments: the node each comes from, and its output's archive.
+    pub args: Vec<(NodeId, Payload)>,
+    /// Keyword arguments, likewise.
+    pub kwargs: Vec<(String, NodeId, Payload)>,
+    /// Where to run; `None` leaves the runner's working directory alone.
+    pub work_dir: Option<WorkDir>,
+}
+
+/// What an executor tells of an attempt.
+#[derive(Debug)]
+pub struct Report {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What can happen to an attempt. `Begun` comes at most once, then exactly one of the others.
+#[derive(Debug)]
+pub enum Event {
+    /// The task's code is about to run.
+    Begun,
+    /// The attempt ended.
+    Ended(Ending),
+    /// The attempt never began and will not: its runner went before it took the task. It can be
+    /// submitted again under a new attempt id.
+    NotBegun,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub struct Ending {
+    /// With what.
+    pub outcome: Outcome,
+    /// What it printed.
+    pub stdout: Payload,
+    /// What it printed to its error stream.
+    pub stderr: Payload,
+}
+
+/// With what an attempt ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The task returned; the archive of what it returned.
+    Completed(Payload),
+    /// The task failed.
+    Failed {
+        /// Whose fault it is.
+        fault: Fault,
+        /// A traceback, or a sentence that says what happened and what to do.
+        message: String,
+    },
+    /// The attempt was killed because [`Executor::kill`] asked for it. Reported when the whole
+    /// process group is gone.
+    Killed,
+}
+
+/// Why an executor does not take a task.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The executor is stopping.
+    #[error("the executor is stopping")]
+    Stopping,
+    /// The executor could not be started.
+    #[error("the executor cannot be started: {0}")]
+    Start(String),
+    /// The operating system refused something.
+    #[error("{what}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Runs tasks. Reports go to the channel that the executor was made with, in order per attempt.
+#[async_trait]
+pub trait Executor: Debug + Send + Sync + 'static {
+    /// How many tasks can run at once. The caller never submits more than this beyond those that
+    /// have ended.
+    fn slots(&self) -> usize;
+
+    /// Takes over a task. Whatever becomes of it is reported, also if the executor fails.
+    ///
+    /// # Errors
+    /// `Stopping`; the task was not taken and nothing is reported.
+    async fn submit(&self, task: Task) -> Result<(), Error>;
+
+    /// Ends an attempt: SIGTERM to its whole process group, SIGKILL after the grace period.
+    /// Reported as [`Outcome::Killed`] when all of it is gone. Unknown attempts are ignored.
+    async fn kill(&self, attempt: AttemptId);
+
+    /// What a running attempt has printed so far: stdout and stderr. `None` when it does not run
+    /// here.
+    async fn live_output(&self, attempt: AttemptId) -> Option<(Bytes, Bytes)>;
+
+    /// Ends all runners, at once, and returns when they are gone. Attempts under way are not
+    /// reported any more: the server runs them again after its next start.
+    async fn stop(&self);
+}

@@ -1,0 +1,225 @@
+//! The truth: what is stored here survives `kill -9`. The only place with SQL for the project's
+//! own data, and the only one that keeps assets. Decides nothing about dispatches.
+
+pub mod model;
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cov_core::asset::{Announced, AssetAddress, AssetState, ContentRef};
+use cov_core::ids::{ContentId, DispatchId, NodeId};
+use cov_core::result::Summary;
+
+use crate::model::{ChangeSet, DispatchRecord, Query, StoredDispatch};
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no such dispatch.
+    #[error("dispatch {dispatch} does not exist")]
+    NotFound {
+        /// Its id.
+        dispatch: DispatchId,
+    },
+    /// The dispatch id is taken.
+    #[error("dispatch {dispatch} exists already")]
+    Exists {
+        /// Its id.
+        dispatch: DispatchId,
+    },
+    /// What is stored does not pass its check.
+    #[error("stored data of {what} is damaged: {reason}")]
+    Corrupt {
+        /// Which record or content.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no space left for data.
+    #[error("no space left in the data directory")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The disk or the database does not answer as it should; it may again later.
+    #[error("the store cannot be read or written now")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The data directory belongs to another server or to a newer release.
+    #[error("{0}")]
+    Refused(String),
+    /// A statement of ours is wrong.
+    #[error("the store refused a statement")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anybody changing it.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Unavailable(_))
+    }
+}
+
+/// The state of all dispatches.
+///
+/// Every method is safe to call from any task. A future that is dropped midway leaves the store
+/// as it was or as the completed call would have left it.
+#[async_trait]
+pub trait Store: Debug + Send + Sync + 'static {
+    /// Counts one more start of the server and returns its number, from 1, durably. Attempt ids
+    /// are made from it, so it never repeats.
+    ///
+    /// # Errors
+    /// The store is unavailable, or 2^32 starts were counted.
+    async fn begin_epoch(&self) -> Result<u32, Error>;
+
+    /// Applies all change sets in one transaction that is durable when this returns.
+    ///
+    /// # Errors
+    /// Nothing was applied.
+    async fn commit(&self, batch: &[ChangeSet]) -> Result<(), Error>;
+
+    /// What the owner of a dispatch needs to go on with it.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Corrupt` when the stored dispatch does not pass its check.
+    async fn load(&self, dispatch: &DispatchId) -> Result<StoredDispatch, Error>;
+
+    /// Every dispatch that was started and has not ended, oldest first.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    async fn unfinished(&self) -> Result<Vec<DispatchId>, Error>;
+
+    /// The short records that `query` asks for.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    async fn summaries(&self, query: &Query) -> Result<Vec<Summary>, Error>;
+
+    /// How many dispatches `query` matches, without its offset and limit.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    async fn count(&self, query: &Query) -> Result<u64, Error>;
+
+    /// Everything known of a dispatch, as of one moment.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn record(&self, dispatch: &DispatchId) -> Result<DispatchRecord, Error>;
+
+    /// Whether an asset's bytes are there; `None` for an asset that is empty, or whose node does
+    /// not exist.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown dispatch.
+    async fn asset(
+        &self,
+        dispatch: &DispatchId,
+        address: AssetAddress,
+    ) -> Result<Option<AssetState>, Error>;
+
+    /// The announced assets that have not been uploaded, and the number of the dispatch's nodes.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown dispatch.
+    async fn awaited(&self, dispatch: &DispatchId) -> Result<Awaited, Error>;
+
+    /// The stored content for each announcement that has one, by SHA-1 and size. An announcement
+    /// without a digest matches nothing.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    async fn known_contents(
+        &self,
+        announced: &[Announced],
+    ) -> Result<Vec<Option<ContentRef>>, Error>;
+
+    /// The dispatch and node whose sub-dispatch `child` is.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown dispatch.
+    async fn parent(&self, child: &DispatchId) -> Result<Option<(DispatchId, NodeId)>, Error>;
+}
+
+/// What a registered dispatch still waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Awaited {
+    /// The announced assets that have not been uploaded.
+    pub assets: Vec<(AssetAddress, Announced)>,
+    /// How many nodes the dispatch has.
+    pub node_count: u32,
+}
+
+/// A content that is written and checked, and not yet part of any dispatch. A large one is
+/// durable in its file; the bytes of a small one travel to [`Store::commit`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Staged {
+    /// The content's names, computed from what was written.
+    pub content: ContentRef,
+    /// The bytes, if the content is small.
+    pub small: Option<Bytes>,
+}
+
+/// The bytes of a content.
+#[derive(Debug, Clone)]
+pub enum Blob {
+    /// In memory.
+    Small(Bytes),
+    /// In a file that nobody changes.
+    File {
+        /// Absolute path.
+        path: PathBuf,
+        /// Bytes.
+        size: u64,
+    },
+}
+
+/// The bytes of all contents, by content id.
+#[async_trait]
+pub trait Contents: Debug + Send + Sync + 'static {
+    /// Begins to take in a content of unknown length.
+    ///
+    /// # Errors
+    /// The store is unavailable or full.
+    async fn writer(&self) -> Result<Box<dyn ContentWriter>, Error>;
+
+    /// Takes over a file that stands in the folder of [`Contents::spool`]; it is gone afterwards.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the store is unavailable or full. The file may remain.
+    async fn adopt(&self, path: &Path) -> Result<Staged, Error>;
+
+    /// The bytes of a content, checked against its id before they are handed out.
+    ///
+    /// # Errors
+    /// `Corrupt` when they are gone or have changed.
+    async fn read(&self, content: &ContentRef) -> Result<Blob, Error>;
+
+    /// The folder, on the same file system as the contents, where runners put large outputs.
+    /// Emptied when the store is opened.
+    fn spool(&self) -> &Path;
+
+    /// Whether the bytes of `content` are stored.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    async fn holds(&self, content: &ContentId) -> Result<bool, Error>;
+}
+
+/// Takes in one content, chunk by chunk. Dropping it discards what was written.
+#[async_trait]
+pub trait ContentWriter: Debug + Send {
+    /// Takes in the next bytes.
+    ///
+    /// # Errors
+    /// The store is unavailable or full; the writer is of no more use.
+    async fn write(&mut self, chunk: Bytes) -> Result<(), Error>;
+
+    /// Ends the content; a large one is durable when this returns.
+    ///
+    /// # Errors
+    /// The store is unavailable or full; nothing remains.
+    async fn finish(self: Box<Self>) -> Result<Staged, Error>;
+}

@@ -1,0 +1,256 @@
+//! What goes into the store and what comes out of it. Plain data: decides nothing.
+
+use bytes::Bytes;
+use cov_core::asset::{Announced, AssetAddress, AssetState, ContentRef};
+use cov_core::error::Fault;
+use cov_core::executor::ExecutorSpec;
+use cov_core::graph::{Edge, Graph, NodeKind};
+use cov_core::ids::{AttemptId, DispatchId, NodeId};
+use cov_core::manifest::LatticeInfo;
+use cov_core::result::Summary;
+use cov_core::status::Status;
+use cov_core::time::Timestamp;
+
+/// Everything that one step of one dispatch changes. Applied whole or not at all.
+#[derive(Debug, Clone)]
+pub struct ChangeSet {
+    /// The dispatch.
+    pub dispatch: DispatchId,
+    /// When the step was made; becomes the record's `updated_at`.
+    pub at: Timestamp,
+    /// The changes, applied in order.
+    pub changes: Vec<Change>,
+}
+
+/// One change of a dispatch.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// The dispatch comes into being. Refused with [`crate::Error::Exists`] if its id is taken.
+    Register(Box<Registration>),
+    /// The dispatch's own state.
+    Dispatch(DispatchState),
+    /// A node's state.
+    Node {
+        /// The node.
+        node: NodeId,
+        /// Its whole new state.
+        state: NodeState,
+    },
+    /// An asset's bytes are there. The content becomes known to the store if it was not.
+    Asset {
+        /// The asset.
+        address: AssetAddress,
+        /// Its content. A large one is durable in its file already.
+        content: ContentRef,
+        /// The bytes of a small content that the store may not hold yet.
+        small: Option<Bytes>,
+    },
+    /// An asset will be uploaded, by the caller's word.
+    Announce {
+        /// The asset.
+        address: AssetAddress,
+        /// Its size and digest.
+        announced: Announced,
+    },
+    /// `child` becomes the sub-dispatch of `node`, in place of an earlier one, and takes over
+    /// this dispatch's root.
+    Link {
+        /// The node of this dispatch.
+        node: NodeId,
+        /// The dispatch that it links.
+        child: DispatchId,
+    },
+}
+
+/// A new dispatch.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// The dispatch at the top of its hierarchy; its own id, if it has no parent.
+    pub root: DispatchId,
+    /// The node whose sub-dispatch it is.
+    pub parent: Option<(DispatchId, NodeId)>,
+    /// What the client said of the lattice.
+    pub lattice: LatticeInfo,
+    /// The executors that nodes name by index.
+    pub executors: Vec<ExecutorSpec>,
+    /// The nodes, by id.
+    pub nodes: Vec<NewNode>,
+    /// The edges, validated.
+    pub edges: Vec<Edge>,
+    /// The assets that are not empty. Contents of present ones are known to the store.
+    pub assets: Vec<(AssetAddress, AssetState)>,
+}
+
+/// A node of a new dispatch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewNode {
+    /// Its name, or the beginning of it when the whole is kept as the asset `Name`.
+    pub name: String,
+    /// What it is to the engine.
+    pub kind: NodeKind,
+    /// The packing group that the client put it in.
+    pub task_group: NodeId,
+    /// Index into the executors.
+    pub executor: u32,
+    /// Its state.
+    pub state: NodeState,
+}
+
+/// The state of a dispatch that changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DispatchState {
+    /// Its status.
+    pub status: Status,
+    /// When its first electron was about to begin.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Whether somebody asked to cancel all of it.
+    pub cancel_requested: bool,
+}
+
+impl Default for DispatchState {
+    fn default() -> Self {
+        Self {
+            status: Status::NewObject,
+            started_at: None,
+            ended_at: None,
+            cancel_requested: false,
+        }
+    }
+}
+
+/// The state of a node that changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeState {
+    /// Its status.
+    pub status: Status,
+    /// When it was handed to its executor.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Its latest attempt.
+    pub attempt: Option<AttemptId>,
+    /// How many of its attempts failed.
+    pub failed_attempts: u32,
+    /// Whose fault its failure is.
+    pub fault: Option<Fault>,
+    /// Whether somebody asked to cancel it.
+    pub cancel_requested: bool,
+}
+
+impl Default for NodeState {
+    fn default() -> Self {
+        Self {
+            status: Status::NewObject,
+            started_at: None,
+            ended_at: None,
+            attempt: None,
+            failed_attempts: 0,
+            fault: None,
+            cancel_requested: false,
+        }
+    }
+}
+
+/// What the owner of a dispatch needs to go on with it. Passed its check on load.
+#[derive(Debug, Clone)]
+pub struct StoredDispatch {
+    /// The dispatch.
+    pub dispatch: DispatchId,
+    /// The dispatch at the top of its hierarchy.
+    pub root: DispatchId,
+    /// The node whose sub-dispatch it is.
+    pub parent: Option<(DispatchId, NodeId)>,
+    /// Its state.
+    pub state: DispatchState,
+    /// Its graph.
+    pub graph: Graph,
+    /// The executors that nodes name by index.
+    pub executors: Vec<ExecutorSpec>,
+    /// Its nodes, by id.
+    pub nodes: Vec<StoredNode>,
+}
+
+/// A node as its owner needs it.
+#[derive(Debug, Clone)]
+pub struct StoredNode {
+    /// Index into the executors.
+    pub executor: u32,
+    /// Its state.
+    pub state: NodeState,
+    /// Its sub-dispatch, if one is linked.
+    pub sub_dispatch: Option<DispatchId>,
+    /// Its callable, if it is there.
+    pub function: Option<ContentRef>,
+    /// Its hooks, if they are there.
+    pub hooks: Option<ContentRef>,
+    /// Its output, if it is there.
+    pub output: Option<ContentRef>,
+}
+
+/// Everything that the store knows of a dispatch, without the contents.
+#[derive(Debug, Clone)]
+pub struct DispatchRecord {
+    /// The short record.
+    pub summary: Summary,
+    /// What the client said of the lattice.
+    pub lattice: LatticeInfo,
+    /// The executors that nodes name by index.
+    pub executors: Vec<ExecutorSpec>,
+    /// The nodes, by id.
+    pub nodes: Vec<NodeRecord>,
+    /// The edges, grouped by target.
+    pub edges: Vec<Edge>,
+    /// Assets of the dispatch and the lattice.
+    pub assets: Vec<(AssetAddress, AssetState)>,
+}
+
+/// Everything that the store knows of a node, without the contents.
+#[derive(Debug, Clone)]
+pub struct NodeRecord {
+    /// Its name, or the beginning of it when `assets` has a `Name`.
+    pub name: String,
+    /// What it is to the engine.
+    pub kind: NodeKind,
+    /// The packing group that the client put it in.
+    pub task_group: NodeId,
+    /// Index into the executors.
+    pub executor: u32,
+    /// Its state.
+    pub state: NodeState,
+    /// Its sub-dispatch, if one is linked.
+    pub sub_dispatch: Option<DispatchId>,
+    /// Its assets.
+    pub assets: Vec<(AssetAddress, AssetState)>,
+}
+
+/// Which dispatches a list shows, and in which order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// Only these; all if empty. Unknown ids are left out.
+    pub ids: Vec<DispatchId>,
+    /// Only these states; all if empty.
+    pub statuses: Vec<Status>,
+    /// Only dispatches without a parent.
+    pub roots_only: bool,
+    /// Newest first, else oldest first.
+    pub latest_first: bool,
+    /// How many to pass over.
+    pub offset: u64,
+    /// How many to return at most.
+    pub limit: u32,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            ids: Vec::new(),
+            statuses: Vec::new(),
+            roots_only: false,
+            latest_first: true,
+            offset: 0,
+            limit: 10,
+        }
+    }
+}
