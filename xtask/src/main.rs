@@ -1,3 +1,62 @@
-//! Entry point of the project's own commands.
+//! The project's own commands: `cargo xtask <command>`.
+//!
+//! Parses the command line and nothing else. Uses none of our crates, so that it can judge them while they do not
+//! compile.
 
-fn main() {}
+mod demo;
+mod layers;
+mod python;
+mod repo;
+mod run;
+mod say;
+mod suite;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask <command>
+
+  demo          build, start a server, run a real workflow with the Covalent SDK, show the results, stop
+  test          every check: format, lints, layers, dependencies, Rust tests, docs, and the SDK suite
+  ci            what continuous integration runs: `test` with CI=true (nothing may be skipped)
+
+  check-layers  fail on a dependency between crates, or on a library, that the layers do not allow
+  tidy          fail on what the compiler does not see: module docs, file lengths, marks, leaked shapes and paths
+  deny          fail on banned crates, unknown licences and unknown sources (deny.toml)
+  sdk-venv      make the virtual environment of the SDK suite and print its interpreter
+
+`test` takes `--no-sdk` to leave the SDK suite out, and `-- ARGS` to pass ARGS to pytest.";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::error(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(args: &[String]) -> anyhow::Result<()> {
+    let (command, rest) = match args.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    match command {
+        "demo" => demo::run(),
+        "test" => suite::run(&suite::Options::parse(rest)?),
+        "ci" => suite::run(&suite::Options::parse(rest)?.strict()),
+        "check-layers" => layers::run(),
+        "tidy" => tidy::run(),
+        "deny" => tools::deny(),
+        "sdk-venv" => python::print_sdk_interpreter(),
+        "help" | "--help" | "-h" => {
+            say::line(HELP);
+            Ok(())
+        }
+        other => anyhow::bail!("no command `{other}`\n\n{HELP}"),
+    }
+}
