@@ -15,6 +15,7 @@ pub mod graph;
 pub mod ids;
 pub mod manifest;
 pub mod result;
+pub mod state;
 pub mod status;
 pub mod time;
 pub mod transportable;

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use cov_core::asset::{Announced, AssetAddress, AssetState, ContentRef};
-use cov_core::error::Fault;
 use cov_core::executor::ExecutorSpec;
 use cov_core::graph::{Edge, Graph, NodeKind};
-use cov_core::ids::{AttemptId, DispatchId, NodeId};
+use cov_core::ids::{DispatchId, NodeId};
 use cov_core::manifest::LatticeInfo;
 use cov_core::result::Summary;
+pub use cov_core::state::{DispatchState, NodeState};
 use cov_core::status::Status;
 use cov_core::time::Timestamp;
 
@@ -94,63 +94,6 @@ pub struct NewNode {
     pub executor: u32,
     /// Its state.
     pub state: NodeState,
-}
-
-/// The state of a dispatch that changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DispatchState {
-    /// Its status.
-    pub status: Status,
-    /// When its first electron was about to begin.
-    pub started_at: Option<Timestamp>,
-    /// When it ended.
-    pub ended_at: Option<Timestamp>,
-    /// Whether somebody asked to cancel all of it.
-    pub cancel_requested: bool,
-}
-
-impl Default for DispatchState {
-    fn default() -> Self {
-        Self {
-            status: Status::NewObject,
-            started_at: None,
-            ended_at: None,
-            cancel_requested: false,
-        }
-    }
-}
-
-/// The state of a node that changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NodeState {
-    /// Its status.
-    pub status: Status,
-    /// When it was handed to its executor.
-    pub started_at: Option<Timestamp>,
-    /// When it ended.
-    pub ended_at: Option<Timestamp>,
-    /// Its latest attempt.
-    pub attempt: Option<AttemptId>,
-    /// How many of its attempts failed.
-    pub failed_attempts: u32,
-    /// Whose fault its failure is.
-    pub fault: Option<Fault>,
-    /// Whether somebody asked to cancel it.
-    pub cancel_requested: bool,
-}
-
-impl Default for NodeState {
-    fn default() -> Self {
-        Self {
-            status: Status::NewObject,
-            started_at: None,
-            ended_at: None,
-            attempt: None,
-            failed_attempts: 0,
-            fault: None,
-            cancel_requested: false,
-        }
-    }
 }
 
 /// What the owner of a dispatch needs to go on with it. Passed its check on load.
