@@ -111,19 +111,20 @@ def test_shape_decided_by_a_task(count):
     assert len(nodes(inner, "increment")) == count
 
 
-def test_recursion_until_a_condition():
+def test_dynamic_loop_over_sublattices():
     @ct.electron
     @ct.lattice
-    def countdown(n, trail):
-        if n == 0:
-            return trail
-        return countdown(n - 1, trail + [n])
+    def spread(values):
+        return total([twice(value) if value % 2 else increment(value) for value in values])
 
     @ct.lattice
     def workflow(n):
-        return countdown(n, [])
+        return spread(numbers(n))
 
-    assert run(workflow, 3) == [3, 2, 1]
+    result = ct.dispatch_sync(workflow)(4)
+    assert completed(result) == 1 + 3 + 3 + 5
+    inner = node(result, ":sublattice:spread")["sublattice_result"]
+    assert len(nodes(inner, ":sublattice:twice")) == 2
 
 
 def test_keyword_and_default_arguments():
