@@ -39,10 +39,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     run::logged("demo build", build.current_dir(repo::root()))?;
 
     let venv = repo::target().join("demo-venv");
-    say::line(&format!(
-        "2. Covalent's SDK 0.240.0 from PyPI, unchanged, in {}",
-        venv.display()
-    ));
+    say::line(&format!("2. Covalent's SDK 0.240.0 from PyPI, unchanged, in {}", venv.display()));
     let python = python::demo()?;
 
     let place = Place::make()?;
@@ -58,9 +55,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
     say::line(&format!("4. Running {WORKFLOW} through the SDK"));
     say::line("");
-    let status = workflow(&python, &place, &server.address)
-        .status()
-        .context("cannot start the workflow")?;
+    let status =
+        workflow(&python, &place, &server.address).status().context("cannot start the workflow")?;
     say::line("");
 
     say::line("5. Stopping the server");
@@ -70,15 +66,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
         "the workflow did not end as it should; the server's log: {}",
         log.display()
     );
-    say::line(&format!(
-        "   gone after {} ms; its data directory is removed",
-        stopped.as_millis()
-    ));
+    say::line(&format!("   gone after {} ms; its data directory is removed", stopped.as_millis()));
     say::line("");
-    say::line(&format!(
-        "Done in {}. Where to look:",
-        run::seconds(started.elapsed())
-    ));
+    say::line(&format!("Done in {}. Where to look:", run::seconds(started.elapsed())));
     say::line(&format!("   the workflow        {WORKFLOW}"));
     say::line(&format!("   the server's log    {}", log.display()));
     say::line(
@@ -96,9 +86,7 @@ fn workflow(python: &PathBuf, place: &Place, address: &str) -> Command {
         .current_dir(repo::root())
         .stdin(Stdio::null());
     // The SDK writes its configuration and its caches below these.
-    command
-        .env("HOME", &place.home)
-        .env("COVALENT_CONFIG_DIR", place.home.join("config"));
+    command.env("HOME", &place.home).env("COVALENT_CONFIG_DIR", place.home.join("config"));
     for name in ["XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
         command.env(name, place.home.join(name));
     }
@@ -115,11 +103,7 @@ struct Place {
 impl Place {
     fn make() -> anyhow::Result<Self> {
         let root = std::env::temp_dir().join(format!("cov-demo-{}", std::process::id()));
-        let place = Self {
-            data: root.join("data"),
-            home: root.join("home"),
-            root,
-        };
+        let place = Self { data: root.join("data"), home: root.join("home"), root };
         for folder in [&place.data, &place.home] {
             std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         }

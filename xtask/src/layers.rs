@@ -27,11 +27,7 @@ const fn layer(
     uses: &'static [&'static str],
     tests_use: &'static [&'static str],
 ) -> Layer {
-    Layer {
-        name,
-        uses,
-        tests_use,
-    }
+    Layer { name, uses, tests_use }
 }
 
 /// From the bottom to the top. Nobody uses a crate that stands on a later line, except in tests.
@@ -43,30 +39,14 @@ const LAYERS: &[Layer] = &[
     layer("cov-triggers", &["cov-core"], &[]),
     layer(
         "cov-dispatcher",
-        &[
-            "cov-core",
-            "cov-engine",
-            "cov-store",
-            "cov-exec",
-            "cov-triggers",
-        ],
+        &["cov-core", "cov-engine", "cov-store", "cov-exec", "cov-triggers"],
         &[],
     ),
-    layer(
-        "cov-http",
-        &["cov-core", "cov-dispatcher"],
-        &["cov-engine", "cov-store", "cov-exec"],
-    ),
+    layer("cov-http", &["cov-core", "cov-dispatcher"], &["cov-engine", "cov-store", "cov-exec"]),
     layer(
         "cov-client",
         &["cov-core"],
-        &[
-            "cov-http",
-            "cov-dispatcher",
-            "cov-store",
-            "cov-exec",
-            "cov-engine",
-        ],
+        &["cov-http", "cov-dispatcher", "cov-store", "cov-exec", "cov-engine"],
     ),
     layer("cov-macros", &[], &["cov"]),
     layer("cov", &["cov-core", "cov-client", "cov-macros"], &[]),
@@ -173,26 +153,15 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let workspace = Workspace::read(&metadata()?)?;
     let mut findings = workspace.check();
     findings.extend(sources::check()?);
-    let edges = workspace
-        .stated
-        .iter()
-        .filter(|edge| workspace.members.contains(&edge.to))
-        .count();
-    let clean = format!(
-        "{} crates, {edges} edges between them, none forbidden",
-        workspace.members.len()
-    );
+    let edges = workspace.stated.iter().filter(|edge| workspace.members.contains(&edge.to)).count();
+    let clean =
+        format!("{} crates, {edges} edges between them, none forbidden", workspace.members.len());
     say::verdict("check-layers", &findings, &clean)
 }
 
 fn metadata() -> anyhow::Result<Value> {
     let output = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--format-version=1",
-            "--locked",
-            "--all-features",
-        ])
+        .args(["metadata", "--format-version=1", "--locked", "--all-features"])
         .current_dir(repo::root())
         .output()
         .context("cargo metadata does not start")?;
@@ -208,10 +177,8 @@ fn metadata() -> anyhow::Result<Value> {
 impl Workspace {
     /// Reads the document that `cargo metadata` prints.
     fn read(document: &Value) -> anyhow::Result<Self> {
-        let member_ids: BTreeSet<&str> = array(document, "workspace_members")?
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
+        let member_ids: BTreeSet<&str> =
+            array(document, "workspace_members")?.iter().filter_map(Value::as_str).collect();
         let mut workspace = Self::default();
         let mut names = BTreeMap::new();
         for package in array(document, "packages")? {
@@ -229,18 +196,15 @@ impl Workspace {
                 });
             }
         }
-        let resolve = document
-            .get("resolve")
-            .context("cargo metadata: no `resolve`")?;
+        let resolve = document.get("resolve").context("cargo metadata: no `resolve`")?;
         for node in array(resolve, "nodes")? {
             let id = text(node, "id")?;
             let below = array(node, "deps")?
                 .iter()
                 .filter(|dep| !is_test_only(dep))
                 .map(|dep| text(dep, "pkg"));
-            let below = below
-                .map(|pkg| pkg.map(str::to_owned))
-                .collect::<anyhow::Result<Vec<_>>>()?;
+            let below =
+                below.map(|pkg| pkg.map(str::to_owned)).collect::<anyhow::Result<Vec<_>>>()?;
             let name = names.get(id).copied().unwrap_or(id).to_owned();
             workspace.resolved.insert(id.to_owned(), (name, below));
         }
@@ -262,21 +226,14 @@ impl Workspace {
     }
 
     fn check_edge(&self, edge: &Edge) -> Option<String> {
-        let Edge {
-            from,
-            to,
-            test_only,
-        } = edge;
+        let Edge { from, to, test_only } = edge;
         if self.members.contains(to) {
             let layer = LAYERS.iter().find(|layer| layer.name == from)?;
             let allowed = layer.uses.contains(&to.as_str())
                 || *test_only && layer.tests_use.contains(&to.as_str());
             let place = if *test_only { "in its tests" } else { "" };
-            return (!allowed).then(|| {
-                format!("{from} must not depend on {to} {place}")
-                    .trim_end()
-                    .to_owned()
-            });
+            return (!allowed)
+                .then(|| format!("{from} must not depend on {to} {place}").trim_end().to_owned());
         }
         let (_, users) = LIBRARIES.iter().find(|(library, _)| library == to)?;
         let allowed = *test_only || users.contains(&from.as_str());
@@ -285,11 +242,7 @@ impl Workspace {
 
     /// Names the way from a pure crate down to an impure library, if there is one.
     fn check_purity(&self, name: &str) -> Option<String> {
-        let start = self
-            .resolved
-            .iter()
-            .find(|(_, (package, _))| package == name)?
-            .0;
+        let start = self.resolved.iter().find(|(_, (package, _))| package == name)?.0;
         let mut came_from: BTreeMap<&str, &str> = BTreeMap::new();
         let mut queue = vec![start.as_str()];
         while let Some(id) = queue.pop() {
@@ -297,10 +250,7 @@ impl Workspace {
                 continue;
             };
             if IMPURE.contains(&package.as_str()) {
-                return Some(format!(
-                    "{name} must stay pure, but {}",
-                    self.way(&came_from, id)
-                ));
+                return Some(format!("{name} must stay pure, but {}", self.way(&came_from, id)));
             }
             for next in below {
                 if next != start && !came_from.contains_key(next.as_str()) {
@@ -317,11 +267,8 @@ impl Workspace {
         while let Some(previous) = ids.last().and_then(|id| came_from.get(id)) {
             ids.push(previous);
         }
-        let names = ids
-            .iter()
-            .rev()
-            .filter_map(|id| self.resolved.get(*id))
-            .map(|(name, _)| name.as_str());
+        let names =
+            ids.iter().rev().filter_map(|id| self.resolved.get(*id)).map(|(name, _)| name.as_str());
         names.collect::<Vec<_>>().join(" -> ")
     }
 }
@@ -329,9 +276,7 @@ impl Workspace {
 fn is_test_only(dependency: &Value) -> bool {
     let kinds = dependency.get("dep_kinds").and_then(Value::as_array);
     kinds.is_some_and(|kinds| {
-        kinds
-            .iter()
-            .all(|kind| kind.get("kind").and_then(Value::as_str) == Some("dev"))
+        kinds.iter().all(|kind| kind.get("kind").and_then(Value::as_str) == Some("dev"))
     })
 }
 

@@ -60,15 +60,8 @@ fn environment(name: &str, requirements: &str) -> anyhow::Result<PathBuf> {
     }
     make(&base, &folder)?;
     let mut pip = Command::new(&python);
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--requirement",
-    ])
-    .arg(&requirements);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+        .arg(&requirements);
     run::logged(&format!("{name} pip"), &mut pip)
         .context("pip could not install the packages: is the index reachable?")?;
     std::fs::write(&stamp, made_for)?;
@@ -98,11 +91,7 @@ fn base_interpreter() -> anyhow::Result<String> {
 fn version(base: &str) -> anyhow::Result<String> {
     let code = "import sys; print('.'.join(map(str, sys.version_info[:3])))";
     let version = run::text(Command::new(base).args(["-c", code]))?;
-    let minor = version
-        .trim()
-        .split('.')
-        .nth(1)
-        .and_then(|minor| minor.parse::<u32>().ok());
+    let minor = version.trim().split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
     let is_known =
         version.starts_with("3.") && minor.is_some_and(|minor| (8..=12).contains(&minor));
     anyhow::ensure!(

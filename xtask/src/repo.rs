@@ -10,9 +10,7 @@ use anyhow::Context as _;
 pub(crate) fn root() -> PathBuf {
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    manifest
-        .parent()
-        .map_or(manifest.clone(), Path::to_path_buf)
+    manifest.parent().map_or(manifest.clone(), Path::to_path_buf)
 }
 
 /// The build directory, where this program also keeps its virtual environments, tools and logs.
@@ -27,13 +25,7 @@ pub(crate) fn target() -> PathBuf {
 /// When git is missing or this is no checkout.
 pub(crate) fn files() -> anyhow::Result<Vec<PathBuf>> {
     let output = std::process::Command::new("git")
-        .args([
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ])
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root())
         .output()
         .context("git is needed to list the files of the project")?;

@@ -52,17 +52,11 @@ pub(crate) fn logged(name: &str, command: &mut Command) -> anyhow::Result<String
 /// When the program cannot be started, or fails: the error carries its complaint.
 pub(crate) fn text(command: &mut Command) -> anyhow::Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot start {program}"))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {program}"))?;
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
-        anyhow::bail!(
-            "{program}: {}: {}",
-            output.status,
-            tail(complaint.trim(), 20)
-        );
+        anyhow::bail!("{program}: {}: {}", output.status, tail(complaint.trim(), 20));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -106,9 +100,8 @@ fn wait_with_heartbeat(name: &str, mut child: Child, log: &Path) -> anyhow::Resu
         match end.recv_timeout(HEARTBEAT) {
             Ok(status) => break status?,
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                let last = std::fs::read_to_string(log)
-                    .map(|text| tail(&text, 1))
-                    .unwrap_or_default();
+                let last =
+                    std::fs::read_to_string(log).map(|text| tail(&text, 1)).unwrap_or_default();
                 let last: String = last.chars().take(100).collect();
                 say::line(&format!(
                     "    {name}: {} so far; last line: {last}",
@@ -143,11 +136,8 @@ mod tests {
 
     #[test]
     fn a_log_holds_both_streams() {
-        let text = logged(
-            "test of run",
-            Command::new("sh").args(["-c", "echo out; echo err >&2"]),
-        )
-        .unwrap();
+        let text = logged("test of run", Command::new("sh").args(["-c", "echo out; echo err >&2"]))
+            .unwrap();
         assert_eq!(text, "out\nerr\n");
         assert!(logged("test of failure", &mut Command::new("false")).is_err());
     }

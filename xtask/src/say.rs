@@ -9,10 +9,7 @@ pub(crate) fn line(text: &str) {
 }
 
 /// Prints one fault.
-#[expect(
-    clippy::print_stderr,
-    reason = "a command-line tool complains on stderr"
-)]
+#[expect(clippy::print_stderr, reason = "a command-line tool complains on stderr")]
 pub(crate) fn error(text: &str) {
     eprintln!("error: {text}");
 }

@@ -60,11 +60,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let started = Instant::now();
     let rows = all_groups(options);
     print_table(&rows);
-    let failed: Vec<&str> = rows
-        .iter()
-        .filter(|row| row.outcome.is_err())
-        .map(|row| row.name)
-        .collect();
+    let failed: Vec<&str> =
+        rows.iter().filter(|row| row.outcome.is_err()).map(|row| row.name).collect();
     let took = run::seconds(started.elapsed());
     let logs = repo::target().join("xtask");
     anyhow::ensure!(
@@ -86,32 +83,20 @@ fn all_groups(options: &Options) -> Vec<Row> {
     let mut rows = Vec::new();
     std::thread::scope(|scope| {
         rows.push(step("fmt", || {
-            cargo(options, "fmt", &["fmt", "--all", "--check"])
+            cargo(options, "fmt", &["fmt", "--all", "--check", "--", "--files-with-diff"])
         }));
         rows.push(step("tidy", || tidy::run().map(|()| String::new())));
-        rows.push(step("check-layers", || {
-            layers::run().map(|()| String::new())
-        }));
+        rows.push(step("check-layers", || layers::run().map(|()| String::new())));
         if any_failed(&rows) {
             return;
         }
-        let environment = scope.spawn(|| {
-            step("sdk venv", || {
-                python::sdk().map(|path| path.display().to_string())
-            })
-        });
+        let environment = scope
+            .spawn(|| step("sdk venv", || python::sdk().map(|path| path.display().to_string())));
         let dependencies = scope.spawn(|| {
-            step("deny", || {
-                tools::deny().map(|()| "bans, licences, sources".to_owned())
-            })
+            step("deny", || tools::deny().map(|()| "bans, licences, sources".to_owned()))
         });
         let all = ["--workspace", "--all-features", "--locked"];
-        let lint = [
-            &["clippy"],
-            &all[..],
-            &["--all-targets", "--", "-D", "warnings"],
-        ]
-        .concat();
+        let lint = [&["clippy"], &all[..], &["--all-targets", "--", "-D", "warnings"]].concat();
         rows.push(step("clippy", || cargo(options, "clippy", &lint)));
         let docs = [&["doc", "--no-deps", "--document-private-items"], &all[..]].concat();
         rows.push(step("docs", || cargo(options, "docs", &docs)));
@@ -128,11 +113,7 @@ fn all_groups(options: &Options) -> Vec<Row> {
         }
         rows.push(step("rust tests", || nextest(options)));
         rows.push(step("doc tests", || {
-            cargo(
-                options,
-                "doc tests",
-                &[&["test", "--doc"], &all[..]].concat(),
-            )
+            cargo(options, "doc tests", &[&["test", "--doc"], &all[..]].concat())
         }));
         if any_failed(&rows) || options.without_sdk {
             return;
@@ -153,11 +134,7 @@ fn step(name: &'static str, work: impl FnOnce() -> anyhow::Result<String>) -> Ro
     if let Err(error) = &outcome {
         say::error(&format!("{error:#}"));
     }
-    Row {
-        name,
-        took: started.elapsed(),
-        outcome,
-    }
+    Row { name, took: started.elapsed(), outcome }
 }
 
 fn cargo(options: &Options, name: &str, arguments: &[&str]) -> anyhow::Result<String> {
@@ -197,9 +174,7 @@ fn nextest(options: &Options) -> anyhow::Result<String> {
 
 fn sdk_suite(options: &Options) -> anyhow::Result<String> {
     let mut command = Command::new(python::sdk()?);
-    command
-        .args(["-m", "pytest", "tests/sdk", "-n", "2", "-q"])
-        .args(&options.pytest);
+    command.args(["-m", "pytest", "tests/sdk", "-n", "2", "-q"]).args(&options.pytest);
     command.env("COV_SERVER_BIN", binary("cov-server"));
     let text = run::logged("sdk suite", prepare(options, &mut command))?;
     Ok(summary(&text, " passed"))
@@ -212,13 +187,8 @@ fn binary(name: &str) -> PathBuf {
 
 /// The last line that contains `mark`, without its decoration.
 fn summary(text: &str, mark: &str) -> String {
-    let line = text
-        .lines()
-        .rev()
-        .find(|line| line.contains(mark))
-        .unwrap_or_default();
-    line.trim_matches(|letter: char| letter == '=' || letter.is_whitespace())
-        .to_owned()
+    let line = text.lines().rev().find(|line| line.contains(mark)).unwrap_or_default();
+    line.trim_matches(|letter: char| letter == '=' || letter.is_whitespace()).to_owned()
 }
 
 fn print_table(rows: &[Row]) {
@@ -230,12 +200,8 @@ fn print_table(rows: &[Row]) {
             Err(_) => ("FAILED", ""),
         };
         say::line(
-            format!(
-                "{:<14} {verdict:<7} {:>12}  {note}",
-                row.name,
-                run::seconds(row.took)
-            )
-            .trim_end(),
+            format!("{:<14} {verdict:<7} {:>12}  {note}", row.name, run::seconds(row.took))
+                .trim_end(),
         );
     }
     say::line("");
@@ -264,10 +230,7 @@ mod tests {
 
     #[test]
     fn summaries_are_the_last_line_of_their_kind() {
-        assert_eq!(
-            summary("a\n==== 3 passed in 1s ====\n", " passed"),
-            "3 passed in 1s"
-        );
+        assert_eq!(summary("a\n==== 3 passed in 1s ====\n", " passed"), "3 passed in 1s");
         assert_eq!(summary("", " passed"), "");
     }
 }

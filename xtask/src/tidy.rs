@@ -42,21 +42,15 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     findings.extend(check_lengths(&lengths, LONG_FILES));
     findings.extend(errors::check(&repo::root())?);
-    say::verdict(
-        "tidy",
-        &findings,
-        &format!("{} files, nothing to say", files.len()),
-    )
+    say::verdict("tidy", &findings, &format!("{} files, nothing to say", files.len()))
 }
 
 /// Holds files to the limit, and long files to the length they had when they were written down.
 fn check_lengths(lengths: &BTreeMap<String, usize>, long: &[(&str, usize)]) -> Vec<String> {
     let mut findings = Vec::new();
     for (name, lines) in lengths {
-        let limit = long
-            .iter()
-            .find(|(path, _)| path == name)
-            .map_or(FILE_LINES_MAX, |(_, limit)| *limit);
+        let limit =
+            long.iter().find(|(path, _)| path == name).map_or(FILE_LINES_MAX, |(_, limit)| *limit);
         if *lines > limit {
             findings.push(format!(
                 "{name}: {lines} lines, more than {limit}: split it by what it talks about"

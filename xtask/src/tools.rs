@@ -24,11 +24,7 @@ const DENY: Tool = Tool {
     arguments: &["--debug", "--no-default-features"],
 };
 
-const NEXTEST: Tool = Tool {
-    name: "cargo-nextest",
-    version: "0.9.136",
-    arguments: &["--debug"],
-};
+const NEXTEST: Tool = Tool { name: "cargo-nextest", version: "0.9.136", arguments: &["--debug"] };
 
 /// Checks bans, licences and sources against deny.toml. The advisory database is not consulted.
 ///
@@ -38,15 +34,7 @@ const NEXTEST: Tool = Tool {
 pub(crate) fn deny() -> anyhow::Result<()> {
     let program = find_or_build(&DENY)?;
     let mut command = Command::new(program);
-    command.args([
-        "--all-features",
-        "--log-level",
-        "warn",
-        "check",
-        "bans",
-        "licenses",
-        "sources",
-    ]);
+    command.args(["--all-features", "--log-level", "warn", "check", "bans", "licenses", "sources"]);
     let text = run::logged("deny", command.current_dir(repo::root()))?;
     say::line(&format!("deny: {}", run::tail(&text, 1)));
     Ok(())
@@ -77,19 +65,9 @@ fn find_or_build(tool: &Tool) -> anyhow::Result<PathBuf> {
     ));
     let mut install = Command::new(env!("CARGO"));
     install
-        .args([
-            "install",
-            tool.name,
-            "--version",
-            tool.version,
-            "--locked",
-            "--root",
-        ])
+        .args(["install", tool.name, "--version", tool.version, "--locked", "--root"])
         .arg(&home);
-    install
-        .args(tool.arguments)
-        .env("CARGO_PROFILE_DEV_DEBUG", "0")
-        .current_dir(repo::root());
+    install.args(tool.arguments).env("CARGO_PROFILE_DEV_DEBUG", "0").current_dir(repo::root());
     run::logged(&format!("install {}", tool.name), &mut install)
         .with_context(|| format!("{} is not on the path and cannot be built", tool.name))?;
     Ok(built)

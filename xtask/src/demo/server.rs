@@ -53,17 +53,11 @@ impl Server {
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
         let stdout = child.stdout.take().context("the server has no stdout")?;
-        let mut server = Self {
-            child: Some(child),
-            address: String::new(),
-            ready_after: Duration::ZERO,
-        };
+        let mut server =
+            Self { child: Some(child), address: String::new(), ready_after: Duration::ZERO };
         server.address = read_address(stdout).with_context(|| {
             let text = std::fs::read_to_string(log).unwrap_or_default();
-            format!(
-                "the server is not ready; its log ends with:\n{}",
-                run::tail(&text, 20)
-            )
+            format!("the server is not ready; its log ends with:\n{}", run::tail(&text, 20))
         })?;
         server.ready_after = started.elapsed();
         Ok(server)
@@ -85,10 +79,7 @@ impl Server {
         let waiter = std::thread::spawn(move || gone.send(child.wait()).ok());
         let Ok(status) = wait.recv_timeout(STOP_MAX) else {
             run::text(Command::new("kill").args(["-KILL", &pid]))?;
-            anyhow::bail!(
-                "the server did not stop within {} s of SIGTERM",
-                STOP_MAX.as_secs()
-            );
+            anyhow::bail!("the server did not stop within {} s of SIGTERM", STOP_MAX.as_secs());
         };
         waiter.join().ok();
         status?;
@@ -115,9 +106,7 @@ fn read_address(stdout: ChildStdout) -> anyhow::Result<String> {
             }
         }
     });
-    address
-        .recv_timeout(READY_MAX)
-        .context("no line with an address on its stdout")
+    address.recv_timeout(READY_MAX).context("no line with an address on its stdout")
 }
 
 /// The address that a line names.
@@ -137,18 +126,9 @@ mod tests {
     #[test]
     fn the_address_is_found_in_any_sentence() {
         let cases = [
-            (
-                "cov-server listening on http://127.0.0.1:4001",
-                Some("http://127.0.0.1:4001"),
-            ),
-            (
-                "ready: http://127.0.0.1:4001/.",
-                Some("http://127.0.0.1:4001"),
-            ),
-            (
-                "{\"address\":\"http://127.0.0.1:4001\"}",
-                Some("http://127.0.0.1:4001"),
-            ),
+            ("cov-server listening on http://127.0.0.1:4001", Some("http://127.0.0.1:4001")),
+            ("ready: http://127.0.0.1:4001/.", Some("http://127.0.0.1:4001")),
+            ("{\"address\":\"http://127.0.0.1:4001\"}", Some("http://127.0.0.1:4001")),
             ("starting", None),
         ];
         for (line, expected) in cases {

@@ -55,26 +55,18 @@ pub(super) fn check() -> anyhow::Result<Vec<String>> {
 
 fn is_product_code(path: &Path) -> bool {
     let is_rust = path.extension().is_some_and(|extension| extension == "rs");
-    let is_test = path
-        .iter()
-        .any(|part| part == "tests" || part == "tests.rs" || part == "examples");
+    let is_test =
+        path.iter().any(|part| part == "tests" || part == "tests.rs" || part == "examples");
     is_rust && !is_test
 }
 
 /// Checks one file; `path` is relative to the root.
 pub(super) fn check_file(path: &str, text: &str) -> Vec<String> {
     let mut findings = Vec::new();
-    for rule in RULES
-        .iter()
-        .filter(|rule| !rule.homes.iter().any(|home| path.starts_with(home)))
-    {
+    for rule in RULES.iter().filter(|rule| !rule.homes.iter().any(|home| path.starts_with(home))) {
         for (number, line) in product_lines(text) {
             if let Some(found) = rule.texts.iter().find(|wanted| line.contains(**wanted)) {
-                findings.push(format!(
-                    "{path}:{number}: `{}`: {}",
-                    found.trim_end(),
-                    rule.reason
-                ));
+                findings.push(format!("{path}:{number}: `{}`: {}", found.trim_end(), rule.reason));
             }
         }
     }

@@ -10,17 +10,11 @@ type Package<'a> = (&'a str, bool, &'a [(&'a str, &'a str)]);
 /// A metadata document with these packages.
 fn document(packages: &[Package<'_>]) -> Value {
     let kind = |kind: &str| {
-        if kind == "normal" {
-            Value::Null
-        } else {
-            json!(kind)
-        }
+        if kind == "normal" { Value::Null } else { json!(kind) }
     };
     let package = |(name, _, deps): &Package<'_>| {
-        let deps: Vec<Value> = deps
-            .iter()
-            .map(|(to, k)| json!({"name": to, "kind": kind(k)}))
-            .collect();
+        let deps: Vec<Value> =
+            deps.iter().map(|(to, k)| json!({"name": to, "kind": kind(k)})).collect();
         json!({"id": format!("{name}-id"), "name": name, "dependencies": deps})
     };
     let node = |(name, _, deps): &Package<'_>| {
@@ -48,15 +42,9 @@ fn findings(packages: &[Package<'_>]) -> Vec<String> {
 fn allowed_edges_pass() {
     let none: Vec<String> = Vec::new();
     let engine: &[(&str, &str)] = &[("cov-core", "normal")];
-    assert_eq!(
-        findings(&[("cov-core", true, &[]), ("cov-engine", true, engine)]),
-        none
-    );
-    let client: &[(&str, &str)] = &[
-        ("cov-core", "normal"),
-        ("cov-http", "dev"),
-        ("tokio", "normal"),
-    ];
+    assert_eq!(findings(&[("cov-core", true, &[]), ("cov-engine", true, engine)]), none);
+    let client: &[(&str, &str)] =
+        &[("cov-core", "normal"), ("cov-http", "dev"), ("tokio", "normal")];
     let packages = [
         ("cov-core", true, &[][..]),
         ("cov-http", true, &[]),
@@ -87,10 +75,7 @@ fn an_edge_for_tests_does_not_serve_the_code() {
     assert_eq!(found, ["cov-client must not depend on cov-http"]);
     let cli: &[(&str, &str)] = &[("cov-server", "dev")];
     let found = findings(&[("cov-server", true, &[]), ("cov-cli", true, cli)]);
-    assert_eq!(
-        found,
-        ["cov-cli must not depend on cov-server in its tests"]
-    );
+    assert_eq!(found, ["cov-cli must not depend on cov-server in its tests"]);
 }
 
 #[test]
@@ -103,20 +88,14 @@ fn a_build_script_counts_as_code() {
 #[test]
 fn an_unknown_crate_is_found() {
     let found = findings(&[("cov-sidecar", true, &[])]);
-    assert_eq!(
-        found,
-        ["cov-sidecar has no layer: say in xtask/src/layers.rs what it may use"]
-    );
+    assert_eq!(found, ["cov-sidecar has no layer: say in xtask/src/layers.rs what it may use"]);
 }
 
 #[test]
 fn a_library_in_the_wrong_crate_is_found() {
     let engine: &[(&str, &str)] = &[("sqlx", "normal")];
     let found = findings(&[("cov-dispatcher", true, engine), ("sqlx", false, &[])]);
-    assert_eq!(
-        found,
-        ["cov-dispatcher must not use sqlx: only cov-store, cov-triggers may"]
-    );
+    assert_eq!(found, ["cov-dispatcher must not use sqlx: only cov-store, cov-triggers may"]);
     let tests: &[(&str, &str)] = &[("tokio", "dev")];
     assert!(findings(&[("cov-core", true, tests), ("tokio", false, &[])]).is_empty());
 }
@@ -142,15 +121,8 @@ fn impurity_is_found_however_deep() {
 fn layers_only_point_downwards() {
     for (position, layer) in LAYERS.iter().enumerate() {
         for used in layer.uses {
-            let below = LAYERS
-                .iter()
-                .take(position)
-                .any(|lower| lower.name == *used);
-            assert!(
-                below,
-                "{} uses {used}, which does not stand below it",
-                layer.name
-            );
+            let below = LAYERS.iter().take(position).any(|lower| lower.name == *used);
+            assert!(below, "{} uses {used}, which does not stand below it", layer.name);
         }
     }
 }
@@ -161,32 +133,12 @@ fn sources_are_judged_by_place() {
     let cases = [
         ("crates/cov-http/src/lib.rs", spawns, 1),
         ("crates/cov-exec/src/lib.rs", spawns, 0),
-        (
-            "crates/cov-store/src/lib.rs",
-            "// process::Command in a comment\n",
-            0,
-        ),
-        (
-            "crates/cov-http/src/v3.rs",
-            "const KEY: &str = \"remote_uri\";\n",
-            1,
-        ),
-        (
-            "crates/cov-http/src/covalent/manifest.rs",
-            "const KEY: &str = \"remote_uri\";\n",
-            0,
-        ),
-        (
-            "crates/cov-engine/src/x.rs",
-            "#[cfg(test)]\nmod t { use std::process::Command; }\n",
-            0,
-        ),
+        ("crates/cov-store/src/lib.rs", "// process::Command in a comment\n", 0),
+        ("crates/cov-http/src/v3.rs", "const KEY: &str = \"remote_uri\";\n", 1),
+        ("crates/cov-http/src/covalent/manifest.rs", "const KEY: &str = \"remote_uri\";\n", 0),
+        ("crates/cov-engine/src/x.rs", "#[cfg(test)]\nmod t { use std::process::Command; }\n", 0),
     ];
     for (path, text, expected) in cases {
-        assert_eq!(
-            sources::check_file(path, text).len(),
-            expected,
-            "{path}: {text}"
-        );
+        assert_eq!(sources::check_file(path, text).len(), expected, "{path}: {text}");
     }
 }

@@ -36,9 +36,7 @@ pub(super) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 fn compare(codes: &BTreeSet<String>, pages: &BTreeSet<String>) -> Vec<String> {
-    let missing = codes
-        .difference(pages)
-        .map(|code| format!("{PAGES}/{code}.md is missing"));
+    let missing = codes.difference(pages).map(|code| format!("{PAGES}/{code}.md is missing"));
     let idle = pages
         .difference(codes)
         .map(|page| format!("{PAGES}/{page}.md explains a code that nobody raises"));
@@ -71,11 +69,8 @@ fn codes_in(source: &str) -> BTreeSet<String> {
             continue;
         }
         for (position, _) in line.match_indices("\"COV") {
-            let code: String = line
-                .chars()
-                .skip(line[..position].chars().count() + 1)
-                .take(7)
-                .collect();
+            let code: String =
+                line.chars().skip(line[..position].chars().count() + 1).take(7).collect();
             if code.len() == 7 && code.chars().skip(3).all(|digit| digit.is_ascii_digit()) {
                 codes.insert(code);
             }
@@ -105,11 +100,6 @@ mod tests {
         assert!(compare(&set(&["COV1001"]), &set(&["COV1001"])).is_empty());
         let found = compare(&set(&["COV1001"]), &set(&["COV1002"]));
         assert_eq!(found.len(), 2);
-        assert!(
-            found
-                .iter()
-                .any(|line| line.contains("COV1001.md is missing")),
-            "{found:?}"
-        );
+        assert!(found.iter().any(|line| line.contains("COV1001.md is missing")), "{found:?}");
     }
 }
