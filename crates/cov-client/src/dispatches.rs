@@ -1,0 +1,135 @@
+//! Dispatches as the native API shows them: one by id, and lists of short records.
+
+use cov_core::error::Fault;
+use cov_core::ids::{DispatchId, NodeId};
+use cov_core::manifest::LatticeInfo;
+use cov_core::result::Summary;
+use cov_core::status::Status;
+use cov_core::time::Timestamp;
+use serde::Deserialize;
+
+use crate::client::Client;
+use crate::error::Error;
+
+/// Which dispatches a list shows.
+///
+/// ```
+/// use cov_client::Filter;
+/// let second_page = Filter { limit: 50, offset: 50, ..Filter::default() };
+/// assert_eq!(second_page.status, None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filter {
+    /// Only dispatches in this state; all if `None`.
+    pub status: Option<Status>,
+    /// How many to return at most. The server may return fewer.
+    pub limit: u32,
+    /// How many to pass over.
+    pub offset: u64,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { status: None, limit: 20, offset: 0 }
+    }
+}
+
+/// A part of a list, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Page {
+    /// The short records.
+    pub dispatches: Vec<Summary>,
+    /// How many dispatches match, on all pages.
+    pub total: u64,
+}
+
+/// A dispatch with its electrons, as of one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Dispatch {
+    /// The short record.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// What the client that registered it said of the lattice.
+    pub lattice: LatticeInfo,
+    /// Its nodes, by id.
+    pub nodes: Vec<Node>,
+}
+
+/// One node of a dispatch, as of one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Node {
+    /// Its id.
+    pub node_id: NodeId,
+    /// Its name, or the beginning of a very long one.
+    pub name: String,
+    /// Its state.
+    pub status: Status,
+    /// When it was handed to its executor.
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default)]
+    pub ended_at: Option<Timestamp>,
+    /// Whose fault its failure is.
+    #[serde(default)]
+    pub fault: Option<Fault>,
+    /// Its sub-dispatch, if it is one.
+    #[serde(default)]
+    pub sub_dispatch_id: Option<DispatchId>,
+}
+
+impl Client {
+    /// The record of one dispatch, without the contents of its assets.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`](crate::Kind::NotFound) for an unknown dispatch; otherwise whatever
+    /// keeps the server from answering.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "6f1c1b9e-2c57-4a4b-8f0e-0f4a0f7f2b11".parse()?;
+    /// let dispatch = client.get(&id).await?;
+    /// println!("{} is {}", dispatch.lattice.name, dispatch.summary.status);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get(&self, dispatch: &DispatchId) -> Result<Dispatch, Error> {
+        // An id has no character that would have to be escaped.
+        self.get_json(&format!("/api/v3/dispatches/{dispatch}")).await
+    }
+
+    /// A part of the list of all dispatches, newest first.
+    ///
+    /// # Errors
+    /// Whatever keeps the server from answering.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), cov_client::Error> {
+    /// let page = client.list(&cov_client::Filter::default()).await?;
+    /// println!("{} of {}", page.dispatches.len(), page.total);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn list(&self, filter: &Filter) -> Result<Page, Error> {
+        self.get_json(&path_of(filter)).await
+    }
+}
+
+fn path_of(filter: &Filter) -> String {
+    let Filter { status, limit, offset } = filter;
+    let status = status.map_or_else(String::new, |status| format!("&status={status}"));
+    format!("/api/v3/dispatches?limit={limit}&offset={offset}{status}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_become_query_parameters() {
+        let all = Filter::default();
+        assert_eq!(path_of(&all), "/api/v3/dispatches?limit=20&offset=0");
+        let failed = Filter { status: Some(Status::Failed), limit: 5, offset: 10 };
+        assert_eq!(path_of(&failed), "/api/v3/dispatches?limit=5&offset=10&status=FAILED");
+    }
+}

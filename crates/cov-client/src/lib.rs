@@ -1,0 +1,31 @@
+//! The caller: talks to a dispatch server from Rust, over the server's native API. The only
+//! crate that sends HTTP requests. It knows nothing of how a server works inside, starts no
+//! process and keeps nothing on disk.
+//!
+//! ```no_run
+//! use cov_client::{Client, Filter};
+//! use cov_core::status::Status;
+//!
+//! # async fn example() -> Result<(), cov_client::Error> {
+//! let client = Client::builder("http://127.0.0.1:48008").build()?;
+//! let running = Filter { status: Some(Status::Running), ..Filter::default() };
+//! for summary in client.list(&running).await?.dispatches {
+//!     println!("{} {}", summary.dispatch_id, summary.name);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+#![deny(missing_docs)]
+
+mod client;
+mod dispatches;
+mod error;
+mod health;
+mod retry;
+
+pub use client::{Builder, Client};
+pub use dispatches::{Dispatch, Filter, Node, Page};
+pub use error::{Error, Kind};
+pub use health::Health;
+pub use retry::RetryPolicy;

@@ -1,0 +1,6 @@
+//! The client against real connections, good ones and bad ones.
+
+#[cfg(test)]
+mod connections;
+#[cfg(test)]
+mod script;
