@@ -4,6 +4,7 @@
 //! compile.
 
 mod demo;
+mod fuzz;
 mod layers;
 mod python;
 mod repo;
@@ -25,6 +26,7 @@ cargo xtask <command>
   check-layers  fail on a dependency between crates, or on a library, that the layers do not allow
   tidy          fail on what the compiler does not see: module docs, file lengths, marks, leaked shapes and paths
   deny          fail on banned crates, unknown licences and unknown sources (deny.toml)
+  fuzz          [TARGET|all] [SECONDS]: run the fuzz targets, with a nightly compiler
   sdk-venv      make the virtual environment of the SDK suite and print its interpreter
 
 `test` takes `--no-sdk` to leave the SDK suite out, and `-- ARGS` to pass ARGS to pytest.";
@@ -52,6 +54,7 @@ fn dispatch(args: &[String]) -> anyhow::Result<()> {
         "check-layers" => layers::run(),
         "tidy" => tidy::run(),
         "deny" => tools::deny(),
+        "fuzz" => fuzz::run(rest),
         "sdk-venv" => python::print_sdk_interpreter(),
         "help" | "--help" | "-h" => {
             say::line(HELP);
