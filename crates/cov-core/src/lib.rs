@@ -11,6 +11,7 @@
 pub mod asset;
 pub mod error;
 pub mod executor;
+pub mod frames;
 pub mod graph;
 pub mod ids;
 pub mod manifest;

@@ -1,0 +1,123 @@
+"""The archive in which values travel: Covalent's layout, byte for byte.
+
+Two offsets (u64, big-endian), a JSON header, the value's printed form, and the pickled value in
+base64 up to the end. The header may name another encoding than cloudpickle.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import platform
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Union
+
+import cloudpickle
+
+_PREFIX_BYTES = 16
+# A multiple of three, so that the pieces' base64 forms can be joined.
+_PIECE_BYTES = 3 * 256 * 1024
+
+PY_VERSION = platform.python_version()
+
+
+class VersionMismatch(RuntimeError):
+    """A function was pickled by another minor version of Python."""
+
+
+class Archive(NamedTuple):
+    """A value that has not been decoded yet."""
+
+    header: Dict[str, Any]
+    data: memoryview
+
+    def load(self) -> Any:
+        """Decodes the value."""
+        raw = binascii.a2b_base64(self.data)
+        encoding = self.header.get("encoding", "cloudpickle")
+        if encoding == "cloudpickle":
+            return cloudpickle.loads(raw)
+        if encoding == "json":
+            return json.loads(raw)
+        raise TypeError(f"this value is encoded as {encoding}, which Python tasks cannot read")
+
+
+def parse(archive: Union[bytes, memoryview]) -> Archive:
+    """Reads header and place of the data; decodes nothing."""
+    view = memoryview(archive)
+    string_offset = int.from_bytes(view[:8], "big")
+    data_offset = int.from_bytes(view[8:_PREFIX_BYTES], "big")
+    if not _PREFIX_BYTES <= string_offset <= data_offset <= len(view):
+        raise ValueError("these bytes are no transportable object")
+    header = json.loads(bytes(view[_PREFIX_BYTES:string_offset]))
+    return Archive(header, view[data_offset:])
+
+
+def check_python(archive: Archive) -> None:
+    """Refuses a function that another minor version of Python pickled."""
+    theirs = str(archive.header.get("py_version") or "")
+    if theirs and theirs.split(".")[:2] != PY_VERSION.split(".")[:2]:
+        raise VersionMismatch(
+            f"this function was pickled by Python {theirs}, but tasks run with Python {PY_VERSION}; "
+            "use the same minor version on both sides (the server's `--python` chooses its own)"
+        )
+
+
+class Written(NamedTuple):
+    """A value's archive, in parts that are not joined yet."""
+
+    head: bytes
+    printed: bytes
+    pickled: bytes
+
+    def size(self) -> int:
+        """Bytes that the archive will have."""
+        return len(self.head) + len(self.printed) + (len(self.pickled) + 2) // 3 * 4
+
+    def pieces(self) -> Iterator[bytes]:
+        """The archive, from front to end."""
+        yield self.head
+        yield self.printed
+        view = memoryview(self.pickled)
+        for start in range(0, len(view), _PIECE_BYTES):
+            yield binascii.b2a_base64(view[start : start + _PIECE_BYTES], newline=False)
+
+
+def write(value: Any) -> Written:
+    """Pickles a value and prepares its archive."""
+    pickled = cloudpickle.dumps(value)
+    printed = _printed(value)
+    header = {
+        "py_version": PY_VERSION,
+        "cloudpickle_version": cloudpickle.__version__,
+        "attrs": {"doc": _doc(value), "name": _name(value)},
+    }
+    header_json = json.dumps(header).encode("ascii")
+    string_offset = _PREFIX_BYTES + len(header_json)
+    data_offset = string_offset + len(printed)
+    offsets = string_offset.to_bytes(8, "big") + data_offset.to_bytes(8, "big")
+    return Written(offsets + header_json, printed, pickled)
+
+
+def _printed(value: Any) -> bytes:
+    # What a value prints is for people; a value that cannot be printed is still a result.
+    try:
+        text = str(value)
+    except Exception as error:
+        text = f"<{type(value).__name__}: str() raised {type(error).__name__}>"
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _doc(value: Any) -> Optional[str]:
+    try:
+        doc = getattr(value, "__doc__", "")
+    except Exception:
+        return ""
+    return doc if doc is None or isinstance(doc, str) else ""
+
+
+def _name(value: Any) -> str:
+    try:
+        name = getattr(value, "__name__", "")
+    except Exception:
+        return ""
+    return name if isinstance(name, str) else ""

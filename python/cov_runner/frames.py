@@ -1,0 +1,248 @@
+"""Frames between server, zygote and runners: a length (u32), then the message.
+
+The message is what the server's encoder writes: little-endian, integers of fixed width, lengths as
+u64, enum variants as u32, options as one byte. This module must stay in step with `cov-core`'s
+`frames` module; the version is exchanged in the first message.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import List, NamedTuple, Optional, Tuple, Union
+
+VERSION = 1
+FRAME_BYTES_MAX = 256 * 1024 * 1024
+_READ_BYTES = 64 * 1024
+
+_U32 = struct.Struct("<I")
+_U64 = struct.Struct("<Q")
+_VARIANT_U64 = struct.Struct("<IQ")
+
+
+class File(NamedTuple):
+    """A payload that stands in a file."""
+
+    path: str
+
+
+Blob = Union[bytes, memoryview, File]
+
+
+class WorkDir(NamedTuple):
+    """Where a task runs."""
+
+    path: str
+    unique: bool
+
+
+class Task(NamedTuple):
+    """One attempt to run one electron."""
+
+    attempt: int
+    dispatch: str
+    node: int
+    function: Blob
+    hooks: Optional[Blob]
+    run_callables: bool
+    args: List[Tuple[int, Blob]]
+    kwargs: List[Tuple[str, int, Blob]]
+    work_dir: Optional[WorkDir]
+
+
+class Fork(NamedTuple):
+    """The server wants a runner."""
+
+    runner: int
+
+
+class Kill(NamedTuple):
+    """The server wants a runner and all that it started ended."""
+
+    runner: int
+    grace: float
+
+
+class Reader:
+    """Takes values from the front of a message."""
+
+    def __init__(self, body: memoryview) -> None:
+        self._body = body
+        self._at = 0
+
+    def u8(self) -> int:
+        """One byte."""
+        value = self._body[self._at]
+        self._at += 1
+        return value
+
+    def u32(self) -> int:
+        """Four bytes."""
+        value = _U32.unpack_from(self._body, self._at)[0]
+        self._at += 4
+        return value
+
+    def u64(self) -> int:
+        """Eight bytes."""
+        value = _U64.unpack_from(self._body, self._at)[0]
+        self._at += 8
+        return value
+
+    def view(self) -> memoryview:
+        """Bytes with their length before them."""
+        length = self.u64()
+        start = self._at
+        end = start + length
+        if end > len(self._body):
+            raise ValueError("a frame ends in the middle of a value")
+        self._at = end
+        return self._body[start:end]
+
+    def text(self) -> str:
+        """UTF-8 text."""
+        return str(self.view(), "utf-8")
+
+    def path(self) -> str:
+        """A path, in the form that `os` functions take back to the same bytes."""
+        import os
+
+        return os.fsdecode(bytes(self.view()))
+
+    def blob(self) -> Blob:
+        """A payload."""
+        return File(self.path()) if self.u32() else self.view()
+
+
+def read_tasks(body: memoryview) -> List[Task]:
+    """The tasks of a `Run` message."""
+    reader = Reader(body)
+    variant = reader.u32()
+    if variant != 0:
+        raise ValueError(f"unknown message {variant}")
+    return [_read_task(reader) for _ in range(reader.u64())]
+
+
+def _read_task(reader: Reader) -> Task:
+    return Task(
+        attempt=reader.u64(),
+        dispatch=reader.text(),
+        node=reader.u32(),
+        function=reader.blob(),
+        hooks=reader.blob() if reader.u8() else None,
+        run_callables=bool(reader.u8()),
+        args=[(reader.u32(), reader.blob()) for _ in range(reader.u64())],
+        kwargs=[(reader.text(), reader.u32(), reader.blob()) for _ in range(reader.u64())],
+        work_dir=WorkDir(reader.path(), bool(reader.u8())) if reader.u8() else None,
+    )
+
+
+def read_request(body: memoryview) -> Union[Fork, Kill]:
+    """What the server asks of the zygote."""
+    reader = Reader(body)
+    variant = reader.u32()
+    if variant == 0:
+        return Fork(reader.u64())
+    if variant == 1:
+        return Kill(reader.u64(), reader.u64() / 1000.0)
+    raise ValueError(f"unknown message {variant}")
+
+
+def _bytes(data: Union[bytes, memoryview]) -> bytes:
+    return _U64.pack(len(data)) + data
+
+
+def _text(text: str) -> bytes:
+    return _bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def _blob(blob: Blob) -> bytes:
+    import os
+
+    if isinstance(blob, File):
+        return b"\1\0\0\0" + _bytes(os.fsencode(blob.path))
+    return b"\0\0\0\0" + _bytes(blob)
+
+
+def _framed(body: bytes) -> bytes:
+    return _U32.pack(len(body)) + body
+
+
+def hello(pid: int, python: str, cloudpickle: str, covalent: str) -> bytes:
+    """The first message of a runner, and of the zygote: who speaks, and what it holds."""
+    versions = _text(python) + _text(cloudpickle) + _text(covalent)
+    return _framed(_U32.pack(0) + _U32.pack(VERSION) + _U32.pack(pid) + versions)
+
+
+def begun(attempt: int) -> bytes:
+    """The task's code is about to run."""
+    return _framed(_VARIANT_U64.pack(1, attempt))
+
+
+def completed(attempt: int, output: Blob, stdout: Blob, stderr: Blob) -> bytes:
+    """The task returned."""
+    head = _VARIANT_U64.pack(2, attempt) + _U32.pack(0)
+    return _framed(head + _blob(output) + _blob(stdout) + _blob(stderr))
+
+
+def failed(attempt: int, message: str, stdout: Blob, stderr: Blob) -> bytes:
+    """The task failed."""
+    head = _VARIANT_U64.pack(2, attempt) + _U32.pack(1)
+    return _framed(head + _text(message) + _blob(stdout) + _blob(stderr))
+
+
+def forked(runner: int, pid: int) -> bytes:
+    """The zygote made a runner."""
+    return _framed(_VARIANT_U64.pack(1, runner) + _U32.pack(pid))
+
+
+def exited(runner: int, by_signal: bool, status: int) -> bytes:
+    """A runner and all that it started are gone."""
+    return _framed(_VARIANT_U64.pack(2, runner) + _U32.pack(int(by_signal)) + _U32.pack(status))
+
+
+def fork_failed(runner: int, message: str) -> bytes:
+    """The system made no process."""
+    return _framed(_VARIANT_U64.pack(3, runner) + _text(message))
+
+
+class Connection:
+    """Whole frames over a blocking socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._buffer = b""
+
+    def receive(self) -> Optional[memoryview]:
+        """The next message; `None` when the other side is gone."""
+        while len(self._buffer) < 4:
+            if not self._read():
+                return None
+        length = _U32.unpack_from(self._buffer)[0]
+        if length > FRAME_BYTES_MAX:
+            raise ValueError(f"a frame of {length} bytes is over the limit")
+        end = 4 + length
+        if len(self._buffer) == end:
+            frame, self._buffer = self._buffer, b""
+            return memoryview(frame)[4:]
+        if len(self._buffer) > end:
+            frame, self._buffer = self._buffer[:end], self._buffer[end:]
+            return memoryview(frame)[4:]
+        return self._receive_long(end)
+
+    def _read(self) -> bool:
+        data = self.sock.recv(_READ_BYTES)
+        self._buffer = self._buffer + data if self._buffer else data
+        return bool(data)
+
+    def _receive_long(self, end: int) -> Optional[memoryview]:
+        frame = bytearray(end)
+        filled = len(self._buffer)
+        frame[:filled] = self._buffer
+        self._buffer = b""
+        view = memoryview(frame)
+        while filled < end:
+            count = self.sock.recv_into(view[filled:])
+            if count == 0:
+                return None
+            filled += count
+        return view[4:]

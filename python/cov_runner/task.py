@@ -1,0 +1,159 @@
+"""Runs one task: from the bytes of a function and its inputs to the bytes of its output."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from types import TracebackType
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+
+from . import archive
+from .frames import Blob, File, Task
+from .hooks import Hooks
+
+_OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_MESSAGE_CHARS_MAX = 1024 * 1024
+
+
+class Settings(NamedTuple):
+    """What all tasks of a runner have in common."""
+
+    run_dir: str
+    spool_dir: str
+    dispatcher_url: str
+    inline_bytes_max: int
+
+    def spool_base(self, attempt: int) -> str:
+        """Where large outputs of an attempt go; an ending is added."""
+        return os.path.join(self.spool_dir, f"attempt-{attempt:016x}")
+
+
+class Failure(NamedTuple):
+    """A task that failed, and what is told of it."""
+
+    message: str
+
+
+def run(task: Task, settings: Settings) -> Union[Blob, Failure]:
+    """Runs a task. Whatever its code raises becomes a `Failure`, also printed to stderr."""
+    try:
+        return _run(task, settings)
+    except BaseException as error:
+        text = _format(error)
+    try:
+        print(text, file=sys.stderr)
+    except Exception:
+        # The task replaced or closed the stream; the message still goes to the server.
+        pass
+    return Failure(_shortened(text) + _advice(text))
+
+
+def _run(task: Task, settings: Settings) -> Blob:
+    function = archive.parse(_content(task.function))
+    archive.check_python(function)
+    _enter(task, settings)
+    hooks = Hooks(None if task.hooks is None else _content(task.hooks), task.run_callables)
+    injected = hooks.before()
+    output = _call(task, function, injected)
+    hooks.after()
+    return _write(output, settings.spool_base(task.attempt), settings.inline_bytes_max)
+
+
+def _call(task: Task, function: archive.Archive, injected: Dict[str, Any]) -> Any:
+    callable_ = function.load()
+    args = [archive.parse(_content(blob)).load() for _, blob in task.args]
+    kwargs = {name: archive.parse(_content(blob)).load() for name, _, blob in task.kwargs}
+    kwargs.update(injected)
+    return callable_(*args, **kwargs)
+
+
+def _content(blob: Blob) -> Union[bytes, memoryview]:
+    if not isinstance(blob, File):
+        return blob
+    with open(blob.path, "rb") as file:
+        return file.read()
+
+
+def _enter(task: Task, settings: Settings) -> None:
+    spec = {
+        "electron_id": task.node,
+        "args": [node for node, _ in task.args],
+        "kwargs": {name: node for name, node, _ in task.kwargs},
+    }
+    os.environ["COVALENT_DISPATCH_ID"] = task.dispatch
+    os.environ["COVALENT_DISPATCHER_URL"] = settings.dispatcher_url
+    os.environ["COVALENT_TASKS"] = json.dumps([spec])
+    _set_context(task.dispatch, task.node)
+    if task.work_dir is not None:
+        path = task.work_dir.path
+        if task.work_dir.unique:
+            path = os.path.join(path, task.dispatch, f"node_{task.node}")
+        os.makedirs(path, exist_ok=True)
+        os.chdir(path)
+
+
+def _set_context(dispatch: str, node: int) -> None:
+    # What `covalent.get_context()` returns. Not imported for its own sake.
+    module = sys.modules.get("covalent.executor.utils.context")
+    if module is not None:
+        module.current_context = module.Context(dispatch_id=dispatch, task_id=node)
+
+
+def clear_context() -> None:
+    """Ends what `covalent.get_context()` told of a task."""
+    module = sys.modules.get("covalent.executor.utils.context")
+    if module is not None:
+        module.current_context = module.unset_context
+
+
+def _write(value: Any, spool_base: str, inline_bytes_max: int) -> Blob:
+    written = archive.write(value)
+    if written.size() <= inline_bytes_max:
+        return b"".join(written.pieces())
+    path = spool_base + ".output"
+    try:
+        with open(path, "wb") as file:
+            for piece in written.pieces():
+                file.write(piece)
+    except OSError:
+        _remove(path)
+        raise
+    return File(path)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+def _format(error: BaseException) -> str:
+    place = _user_frames(error.__traceback__)
+    return "".join(traceback.TracebackException(type(error), error, place).format())
+
+
+def _user_frames(place: Optional[TracebackType]) -> Optional[TracebackType]:
+    """The traceback from the first frame on that is not ours; all of it if every frame is."""
+    frame = place
+    while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
+        frame = frame.tb_next
+    return place if frame is None else frame
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _MESSAGE_CHARS_MAX:
+        return text
+    half = _MESSAGE_CHARS_MAX // 2
+    return text[:half] + "\n[...]\n" + text[-half:]
+
+
+def _advice(text: str) -> str:
+    if "No module named 'covalent'" not in text:
+        return ""
+    return (
+        "\nThis task needs covalent in the Python that runs tasks: "
+        f"{sys.executable} -m pip install covalent==0.240.0\n"
+    )
