@@ -1,0 +1,118 @@
+//! The command line, made from the table of settings. Reads the command line and nothing else.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::config::{SETTINGS, Shape, Sources};
+use crate::error::EXIT_CODES;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub struct Args {
+    /// Where the configuration comes from.
+    pub sources: Sources,
+    /// Print the configuration and end.
+    pub print_config: bool,
+    /// Leave the session of whoever started this process, so that it outlives a terminal.
+    pub own_session: bool,
+}
+
+impl Args {
+    /// Reads a command line, the program's name first. The environment is taken as given.
+    ///
+    /// # Errors
+    /// The command line cannot be read, or asks for the help text or the version: the error
+    /// prints what the user has to see.
+    pub fn parse(
+        line: impl IntoIterator<Item = OsString>,
+        environment: BTreeMap<String, String>,
+    ) -> Result<Self, clap::Error> {
+        let matches = command().try_get_matches_from(line)?;
+        let flags = SETTINGS.iter().filter_map(|setting| {
+            Some((setting.key, values(&matches, setting.key, setting.shape)?))
+        });
+        let sources = Sources {
+            file: matches.get_one::<PathBuf>("config").cloned(),
+            flags: flags.collect(),
+            environment,
+        };
+        Ok(Self {
+            sources,
+            print_config: matches.get_flag("print-config"),
+            own_session: matches.get_flag("own-session"),
+        })
+    }
+}
+
+fn values(matches: &ArgMatches, key: &str, shape: Shape) -> Option<Vec<String>> {
+    match shape {
+        Shape::Switch => matches.get_flag(key).then(Vec::new),
+        Shape::Value(_) | Shape::List(_) => {
+            Some(matches.get_many::<String>(key)?.cloned().collect())
+        }
+    }
+}
+
+/// The command line as clap sees it.
+pub(crate) fn command() -> Command {
+    let config = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help("Configuration file, in TOML [env: COV_CONFIG]");
+    let print = Arg::new("print-config")
+        .long("print-config")
+        .action(ArgAction::SetTrue)
+        .help("Print the configuration, with the source of every value, and end");
+    let own_session = Arg::new("own-session")
+        .long("own-session")
+        .action(ArgAction::SetTrue)
+        .hide(true)
+        .help("Start a session of its own, away from the terminal");
+    let settings = SETTINGS.iter().map(|setting| {
+        let arg = Arg::new(setting.key).long(setting.flag());
+        let arg = match setting.shape {
+            Shape::Value(name) => arg.value_name(name).action(ArgAction::Set),
+            Shape::Switch => arg.action(ArgAction::SetTrue),
+            Shape::List(name) => arg.value_name(name).action(ArgAction::Append),
+        };
+        let ways = format!("[default: {}] [env: {}]", setting.default, setting.variable());
+        arg.help(format!("{} {ways}", setting.help))
+            .long_help(format!("{}. {}\n\n{ways}", setting.help, setting.more))
+    });
+    Command::new("cov-server")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Runs workflows of electrons and keeps their results")
+        .args(settings)
+        .args([config, print, own_session])
+        .after_help(EXIT_CODES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &[&str]) -> Result<Args, clap::Error> {
+        let line = std::iter::once("cov-server").chain(line.iter().copied());
+        Args::parse(line.map(OsString::from), BTreeMap::new())
+    }
+
+    #[test]
+    fn every_setting_has_its_flag() {
+        command().debug_assert();
+        let args = parse(&["--workers", "3", "--insecure", "--allowed-hosts", "a"]).unwrap();
+        let expected = [("workers", vec!["3"]), ("insecure", vec![]), ("allowed_hosts", vec!["a"])];
+        let expected =
+            expected.map(|(key, values)| (key, values.into_iter().map(str::to_owned).collect()));
+        assert_eq!(args.sources.flags, Vec::from(expected));
+    }
+
+    #[test]
+    fn an_unknown_flag_is_refused() {
+        assert!(parse(&["--port", "1"]).is_err());
+        assert!(parse(&["--config"]).is_err());
+    }
+}

@@ -1,0 +1,316 @@
+//! The configuration: one struct, read once and checked as a whole. Starts nothing and reads no
+//! process environment by itself; the sources are handed in.
+
+mod settings;
+mod sources;
+mod validate;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use figment::Figment;
+use serde::de::DeserializeOwned;
+
+pub(crate) use self::settings::{SETTINGS, Shape};
+pub use self::sources::Sources;
+
+/// Most tasks that may run at once.
+pub const WORKERS_MAX: usize = 1024;
+
+/// Longest grace period.
+pub const GRACE_MAX: Duration = Duration::from_secs(3600);
+
+/// Everything that can be set. Valid by construction when it comes from [`Config::load`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Address and port to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Folder for everything that is kept.
+    pub data_dir: PathBuf,
+    /// Interpreter for tasks; `None` looks for one.
+    pub python: Option<PathBuf>,
+    /// How many tasks run at once.
+    pub workers: usize,
+    /// How long a stopping server waits for what is under way.
+    pub grace: Duration,
+    /// Form of the log.
+    pub log_format: LogFormat,
+    /// How much is logged; a level or directives.
+    pub log_level: String,
+    /// Whether an address that other machines can reach is allowed.
+    pub insecure: bool,
+    /// Further host names that requests may name.
+    pub allowed_hosts: Vec<String>,
+    /// What one client may ask for.
+    pub limits: Limits,
+}
+
+/// What one client may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most nodes of one workflow.
+    pub nodes: usize,
+    /// Longest registration. Bytes.
+    pub manifest_bytes: u64,
+    /// Longest upload. Bytes.
+    pub upload_bytes: u64,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// One thing that is wrong with a configuration, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Fault {
+    fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: hint.into() }
+    }
+}
+
+/// Everything that is wrong with a configuration, at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Faults(pub Vec<Fault>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for Fault { message, hint } in &self.0 {
+            write!(f, "{separator}{message}\n  hint: {hint}")?;
+            separator = "\n";
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+impl Config {
+    /// A configuration for a server inside another program: a free port of this machine, and
+    /// defaults for the rest.
+    #[must_use]
+    pub fn embedded(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            data_dir: data_dir.into(),
+            python: None,
+            workers: std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX),
+            grace: Duration::from_secs(10),
+            log_format: LogFormat::Human,
+            log_level: "info".to_owned(),
+            insecure: false,
+            allowed_hosts: Vec::new(),
+            limits: Limits { nodes: 2_000_000, manifest_bytes: 512 << 20, upload_bytes: 16 << 30 },
+        }
+    }
+
+    /// Reads and checks the configuration.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, not only the first thing.
+    pub fn load(sources: &Sources) -> Result<Self, Faults> {
+        let mut faults = Vec::new();
+        let figment = sources.merge(&mut faults);
+        let config = Self::read(&figment, &mut faults);
+        if let Some(config) = &config {
+            faults.extend(config.validate());
+        }
+        match config {
+            Some(config) if faults.is_empty() => Ok(config),
+            _ => Err(Faults(faults)),
+        }
+    }
+
+    /// The configuration as a file that [`Config::load`] reads, with the source of every value.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn print(sources: &Sources) -> Result<String, Faults> {
+        let config = Self::load(sources)?;
+        let figment = sources.merge(&mut Vec::new());
+        let line = |key: &str| {
+            let source = figment.find_metadata(key).map_or("not set", |found| &found.name);
+            match config.toml_value(key) {
+                Some(value) => format!("{} = {value}  # {source}\n", key.replace("limits.", "")),
+                None => format!("# {key} is not set\n"),
+            }
+        };
+        let (limits, rest): (Vec<_>, Vec<_>) =
+            SETTINGS.iter().partition(|setting| setting.key.starts_with("limits."));
+        let mut text: String = rest.iter().map(|setting| line(setting.key)).collect();
+        text.push_str("\n[limits]\n");
+        text.extend(limits.iter().map(|setting| line(setting.key)));
+        Ok(text)
+    }
+
+    fn read(figment: &Figment, faults: &mut Vec<Fault>) -> Option<Self> {
+        let listen =
+            take::<String>(figment, "listen", faults).and_then(|text| parse_listen(&text, faults));
+        let data_dir = take(figment, "data_dir", faults);
+        let python = figment.contains("python").then(|| take(figment, "python", faults));
+        let workers = take(figment, "workers", faults);
+        let grace = take(figment, "grace", faults).and_then(|seconds| parse_grace(seconds, faults));
+        let log_format = take(figment, "log_format", faults);
+        let log_level = take(figment, "log_level", faults);
+        let insecure = take(figment, "insecure", faults);
+        let allowed_hosts = take::<Names>(figment, "allowed_hosts", faults);
+        let nodes = take(figment, "limits.nodes", faults);
+        let manifest_bytes = take(figment, "limits.manifest_bytes", faults);
+        let upload_bytes = take(figment, "limits.upload_bytes", faults);
+        Some(Self {
+            listen: listen?,
+            data_dir: data_dir?,
+            python: python.flatten(),
+            workers: workers?,
+            grace: grace?,
+            log_format: log_format?,
+            log_level: log_level?,
+            insecure: insecure?,
+            allowed_hosts: allowed_hosts?.0,
+            limits: Limits {
+                nodes: nodes?,
+                manifest_bytes: manifest_bytes?,
+                upload_bytes: upload_bytes?,
+            },
+        })
+    }
+
+    /// A value as TOML writes it; `None` for one that is not set.
+    fn toml_value(&self, key: &str) -> Option<String> {
+        // A JSON string is a TOML string.
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let value = match key {
+            "listen" => quoted(&self.listen.to_string()),
+            "data_dir" => quoted(&self.data_dir.to_string_lossy()),
+            "python" => quoted(&self.python.as_ref()?.to_string_lossy()),
+            "workers" => self.workers.to_string(),
+            "grace" => self.grace.as_secs_f64().to_string(),
+            "log_format" => quoted(match self.log_format {
+                LogFormat::Human => "human",
+                LogFormat::Json => "json",
+            }),
+            "log_level" => quoted(&self.log_level),
+            "insecure" => self.insecure.to_string(),
+            "allowed_hosts" => serde_json::Value::from(self.allowed_hosts.clone()).to_string(),
+            "limits.nodes" => self.limits.nodes.to_string(),
+            "limits.manifest_bytes" => self.limits.manifest_bytes.to_string(),
+            "limits.upload_bytes" => self.limits.upload_bytes.to_string(),
+            _ => return None,
+        };
+        Some(value)
+    }
+}
+
+/// Takes one value; notes a fault if it is of the wrong type or missing.
+fn take<T: DeserializeOwned>(figment: &Figment, key: &str, faults: &mut Vec<Fault>) -> Option<T> {
+    let Ok(value) = figment.find_value(key) else {
+        faults.push(Fault::new(
+            format!("`{key}` is not set and has no default here"),
+            format!("give {}", ways(key)),
+        ));
+        return None;
+    };
+    match figment.extract_inner_lossy(key) {
+        Ok(value) => Some(value),
+        Err(_) => {
+            let source = figment.get_metadata(value.tag()).map_or("unknown", |found| &found.name);
+            let shown = show(&value);
+            faults.push(not_expected(key, &shown, source));
+            None
+        }
+    }
+}
+
+fn show(value: &figment::value::Value) -> String {
+    value.as_str().map_or_else(
+        || serde_json::to_string(value).unwrap_or_else(|_| "something else".to_owned()),
+        str::to_owned,
+    )
+}
+
+fn not_expected(key: &str, value: &str, source: &str) -> Fault {
+    let expects = settings::find(key).map_or("", |setting| setting.expects);
+    Fault::new(format!("`{key}` is `{value}` ({source})"), format!("it must be {expects}"))
+}
+
+/// The ways to set a key.
+fn ways(key: &str) -> String {
+    settings::find(key).map_or_else(String::new, |setting| {
+        format!("--{} or {}", setting.flag(), setting.variable())
+    })
+}
+
+/// `localhost` is taken by its usual meaning, so that no name service is asked.
+fn parse_listen(text: &str, faults: &mut Vec<Fault>) -> Option<SocketAddr> {
+    let parsed = match text.strip_prefix("localhost:") {
+        Some(port) => port.parse().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).ok(),
+        None => text.parse().ok(),
+    };
+    if parsed.is_none() {
+        faults.push(not_expected("listen", text, "an unreadable address"));
+    }
+    parsed
+}
+
+fn parse_grace(seconds: f64, faults: &mut Vec<Fault>) -> Option<Duration> {
+    let parsed = Duration::try_from_secs_f64(seconds).ok().filter(|grace| *grace <= GRACE_MAX);
+    if parsed.is_none() {
+        faults.push(not_expected("grace", &seconds.to_string(), "out of range"));
+    }
+    parsed
+}
+
+/// Whether only programs on this machine can reach an address.
+pub(crate) fn is_local(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// Names as a list, or as one text with commas.
+struct Names(Vec<String>);
+
+impl<'de> serde::Deserialize<'de> for Names {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NamesVisitor).map(Names)
+    }
+}
+
+struct NamesVisitor;
+
+impl<'de> serde::de::Visitor<'de> for NamesVisitor {
+    type Value = Vec<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("names in a list, or in one text with commas")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut names = Vec::new();
+        while let Some(name) = list.next_element()? {
+            names.push(name);
+        }
+        Ok(names)
+    }
+}
+
+#[cfg(test)]
+mod tests;

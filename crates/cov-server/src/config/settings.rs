@@ -1,0 +1,168 @@
+//! The table of all settings: names, defaults and explanations, each written once. Flags,
+//! environment variables, the help text and the page `docs/config.md` are made from it. Reads
+//! nothing.
+
+/// How a setting is given on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// `--flag VALUE`; the name of the value in the help text.
+    Value(&'static str),
+    /// `--flag`.
+    Switch,
+    /// `--flag VALUE`, as often as needed; in the environment separated by commas.
+    List(&'static str),
+}
+
+/// One setting.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// Its key in the configuration file.
+    pub(crate) key: &'static str,
+    /// How it is given on the command line.
+    pub(crate) shape: Shape,
+    /// Its default, in words.
+    pub(crate) default: &'static str,
+    /// What values it takes.
+    pub(crate) expects: &'static str,
+    /// What it does, in a sentence.
+    pub(crate) help: &'static str,
+    /// What else there is to know.
+    pub(crate) more: &'static str,
+}
+
+impl Setting {
+    /// Its flag without the dashes.
+    pub(crate) fn flag(&self) -> String {
+        self.key.replace(['.', '_'], "-")
+    }
+
+    /// Its environment variable.
+    pub(crate) fn variable(&self) -> String {
+        format!("COV_{}", self.key.to_uppercase().replace('.', "__"))
+    }
+}
+
+/// The setting with this key.
+pub(crate) fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+/// All settings, in the order of the help text.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "listen",
+        shape: Shape::Value("ADDRESS"),
+        default: "127.0.0.1:48008",
+        expects: "an address and a port, such as 127.0.0.1:48008",
+        help: "Address and port to listen on",
+        more: "Port 0 takes a free port; the line that the server prints when it is ready names it. \
+               An address that is not of this machine alone also needs `insecure`. The Covalent SDK \
+               looks for its server at port 48008 of `localhost`, unless it is configured otherwise. \
+               The SDK's own variable `COVALENT_SVC_PORT` is not read.",
+    },
+    Setting {
+        key: "data_dir",
+        shape: Shape::Value("DIR"),
+        default: "$XDG_DATA_HOME/cov, or ~/.local/share/cov",
+        expects: "a folder that this user may write",
+        help: "Folder for everything that is kept: the database and the contents of assets",
+        more: "Created if it does not exist. One server at a time uses it; a second one is refused.",
+    },
+    Setting {
+        key: "python",
+        shape: Shape::Value("PYTHON"),
+        default: "the virtual environment that is active, else python3 on PATH",
+        expects: "the path or the name of a Python interpreter",
+        help: "Python interpreter that runs the tasks",
+        more: "It needs cloudpickle, and covalent for most workflows. Without a usable interpreter \
+               the server starts all the same: tasks fail and say what to install.",
+    },
+    Setting {
+        key: "workers",
+        shape: Shape::Value("N"),
+        default: "the number of processor cores",
+        expects: "a number from 1 to 1024",
+        help: "How many tasks run at once",
+        more: "Each has a Python process of its own, which is kept warm.",
+    },
+    Setting {
+        key: "grace",
+        shape: Shape::Value("SECONDS"),
+        default: "10",
+        expects: "a number of seconds from 0 to 3600",
+        help: "How long a stopping server waits for what is under way",
+        more: "What is not done by then is taken up again at the next start. Fractions are allowed.",
+    },
+    Setting {
+        key: "log_format",
+        shape: Shape::Value("FORMAT"),
+        default: "human",
+        expects: "`human` or `json`",
+        help: "Form of the log on the error stream: human or json",
+        more: "`json` writes one object a line.",
+    },
+    Setting {
+        key: "log_level",
+        shape: Shape::Value("LEVEL"),
+        default: "info",
+        expects: "error, warn, info, debug or trace, or directives such as `info,cov_exec=debug`",
+        help: "How much is logged: error, warn, info, debug or trace",
+        more: "Directives per crate are possible: `info,cov_exec=debug`.",
+    },
+    Setting {
+        key: "insecure",
+        shape: Shape::Switch,
+        default: "false",
+        expects: "true or false",
+        help: "Allow an address that other machines can reach, without any protection",
+        more: "Whoever reaches the server can run programs as its user. There are no tokens yet: \
+               use this only in a network where everybody may do that.",
+    },
+    Setting {
+        key: "allowed_hosts",
+        shape: Shape::List("HOST"),
+        default: "none beyond localhost and the address that is listened on",
+        expects: "host names without a port, such as dispatch.example.org",
+        help: "Further host name by which requests may call the server",
+        more: "Requests that name another host are refused, so that no web page can reach the server \
+               through a name of its own. In the environment, names are separated by commas.",
+    },
+    Setting {
+        key: "limits.nodes",
+        shape: Shape::Value("N"),
+        default: "2000000",
+        expects: "a number from 1 to 4294967295",
+        help: "Most nodes of one workflow",
+        more: "A larger one is refused with 413.",
+    },
+    Setting {
+        key: "limits.manifest_bytes",
+        shape: Shape::Value("BYTES"),
+        default: "536870912",
+        expects: "a number of bytes of at least 1024",
+        help: "Longest registration of a workflow, in bytes",
+        more: "The SDK writes the printed form of arguments into it, several times over. A longer \
+               one is refused with 413.",
+    },
+    Setting {
+        key: "limits.upload_bytes",
+        shape: Shape::Value("BYTES"),
+        default: "17179869184",
+        expects: "a number of bytes of at least 1024",
+        help: "Longest upload of one asset, in bytes",
+        more: "A longer one is refused with 413.",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_derived_from_the_key() {
+        let setting = find("limits.manifest_bytes").unwrap();
+        assert_eq!(setting.flag(), "limits-manifest-bytes");
+        assert_eq!(setting.variable(), "COV_LIMITS__MANIFEST_BYTES");
+        assert!(find("limits").is_none());
+    }
+}

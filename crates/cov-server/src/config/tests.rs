@@ -1,0 +1,246 @@
+//! Layers, faults, the printed form, and the page that describes all of it.
+
+use super::*;
+
+fn sources(environment: &[(&str, &str)], flags: &[(&'static str, &[&str])]) -> Sources {
+    let own = |text: &&str| (*text).to_owned();
+    let mut all = vec![("HOME", "/home/ada")];
+    all.extend(environment);
+    Sources {
+        file: None,
+        flags: flags.iter().map(|(key, values)| (*key, values.iter().map(own).collect())).collect(),
+        environment: all
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+    }
+}
+
+fn file(text: &str) -> (tempfile::NamedTempFile, PathBuf) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let path = file.path().to_owned();
+    (file, path)
+}
+
+fn faults(sources: &Sources) -> String {
+    Config::load(sources).unwrap_err().to_string()
+}
+
+#[test]
+fn defaults_follow_the_users_folders() {
+    let config = Config::load(&sources(&[], &[])).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:48008");
+    assert_eq!(config.data_dir, PathBuf::from("/home/ada/.local/share/cov"));
+    assert_eq!(config, Config { listen: config.listen, ..Config::embedded(&config.data_dir) });
+
+    let elsewhere = Config::load(&sources(&[("XDG_DATA_HOME", "/data")], &[])).unwrap();
+    assert_eq!(elsewhere.data_dir, PathBuf::from("/data/cov"));
+    let relative = Config::load(&sources(&[("XDG_DATA_HOME", "data")], &[])).unwrap();
+    assert_eq!(relative.data_dir, PathBuf::from("/home/ada/.local/share/cov"));
+}
+
+#[test]
+fn without_a_home_the_data_directory_must_be_given() {
+    let homeless = Sources::default();
+    assert!(faults(&homeless).contains("--data-dir or COV_DATA_DIR"));
+}
+
+#[test]
+fn the_command_line_beats_the_environment_beats_the_file_beats_the_default() {
+    let (_keep, path) = file("workers = 2\ngrace = 2\nlog_level = 'warn'\n[limits]\nnodes = 9\n");
+    let mut sources = sources(
+        &[("COV_WORKERS", "3"), ("COV_GRACE", "3.5"), ("COV_LISTEN", "")],
+        &[("workers", &["4"])],
+    );
+    sources.file = Some(path);
+    let config = Config::load(&sources).unwrap();
+    assert_eq!(config.workers, 4);
+    assert_eq!(config.grace, Duration::from_millis(3500));
+    assert_eq!(config.log_level, "warn");
+    assert_eq!(config.limits.nodes, 9);
+    assert_eq!(config.listen.port(), 48008);
+}
+
+#[test]
+fn the_file_may_be_named_by_the_environment() {
+    let (_keep, path) = file("workers = 5\nallowed_hosts = ['a.example', 'b.example']\n");
+    let text = path.to_str().unwrap();
+    let config = Config::load(&sources(&[("COV_CONFIG", text)], &[])).unwrap();
+    assert_eq!(config.workers, 5);
+    assert_eq!(config.allowed_hosts, ["a.example", "b.example"]);
+}
+
+#[test]
+fn every_setting_can_be_given_in_the_environment() {
+    let given = [
+        ("COV_LISTEN", "localhost:0"),
+        ("COV_DATA_DIR", "/data"),
+        ("COV_PYTHON", "3.11"),
+        ("COV_WORKERS", "7"),
+        ("COV_GRACE", "0"),
+        ("COV_LOG_FORMAT", "json"),
+        ("COV_LOG_LEVEL", "info,cov_exec=debug"),
+        ("COV_INSECURE", "true"),
+        ("COV_ALLOWED_HOSTS", "a.example, b.example"),
+        ("COV_LIMITS__NODES", "1"),
+        ("COV_LIMITS__MANIFEST_BYTES", "1024"),
+        ("COV_LIMITS__UPLOAD_BYTES", "2048"),
+    ];
+    let names: Vec<_> = SETTINGS.iter().map(settings::Setting::variable).collect();
+    assert_eq!(names, given.map(|(name, _)| name));
+    let expected = Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        data_dir: "/data".into(),
+        python: Some("3.11".into()),
+        workers: 7,
+        grace: Duration::ZERO,
+        log_format: LogFormat::Json,
+        log_level: "info,cov_exec=debug".into(),
+        insecure: true,
+        allowed_hosts: vec!["a.example".into(), "b.example".into()],
+        limits: Limits { nodes: 1, manifest_bytes: 1024, upload_bytes: 2048 },
+    };
+    assert_eq!(Config::load(&sources(&given, &[])).unwrap(), expected);
+}
+
+#[test]
+fn all_faults_are_reported_at_once_with_their_source_and_what_to_do() {
+    let (_keep, path) = file("workers = 'many'\ncolour = 'red'\n[limits]\nnodes = 0\nedges = 3\n");
+    let mut sources = sources(
+        &[("COV_LISTEN", "here"), ("COV_LOG_LEVEL", "cov=loud")],
+        &[("grace", &["-1"]), ("log_format", &["xml"]), ("allowed_hosts", &["a:1"])],
+    );
+    sources.file = Some(path);
+    let text = faults(&sources);
+    for expected in [
+        "`workers` is `many` (configuration file",
+        "unknown key `colour`",
+        "unknown key `limits.edges`",
+        "`listen` is `here`",
+        "`grace` is `-1`",
+        "`log_format` is `xml` (option --log-format)",
+        "it must be `human` or `json`",
+    ] {
+        assert!(text.contains(expected), "{expected} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn values_out_of_range_are_all_reported() {
+    let text = faults(&sources(
+        &[("COV_LOG_LEVEL", "cov=loud"), ("COV_LIMITS__NODES", "0")],
+        &[("workers", &["2000"]), ("allowed_hosts", &["a:1"]), ("limits.upload_bytes", &["1"])],
+    ));
+    for key in ["log_level", "limits.nodes", "workers", "allowed_hosts", "limits.upload_bytes"] {
+        assert!(text.contains(&format!("`{key}` is ")), "{key} is not in:\n{text}");
+    }
+    assert_eq!(text.matches("hint: ").count(), 5, "{text}");
+}
+
+#[test]
+fn an_address_that_others_can_reach_needs_a_word() {
+    for address in ["0.0.0.0:48008", "192.0.2.7:1", "[::]:0"] {
+        let text = faults(&sources(&[], &[("listen", &[address])]));
+        assert!(text.contains("--insecure") && text.contains(address), "{text}");
+        let allowed = sources(&[], &[("listen", &[address]), ("insecure", &[])]);
+        assert_eq!(Config::load(&allowed).unwrap().listen.to_string(), address);
+    }
+    for address in ["127.0.0.1:0", "127.9.9.9:0", "[::1]:0", "[::ffff:127.0.0.1]:0", "localhost:0"]
+    {
+        assert!(Config::load(&sources(&[], &[("listen", &[address])])).is_ok(), "{address}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_fault() {
+    let mut missing = sources(&[], &[]);
+    missing.file = Some("/no/such/file.toml".into());
+    assert!(faults(&missing).contains("/no/such/file.toml cannot be read"));
+
+    let (_keep, path) = file("workers = = 2");
+    missing.file = Some(path);
+    assert!(faults(&missing).contains("is no TOML"));
+}
+
+#[test]
+fn the_printed_configuration_reads_back_as_the_same() {
+    let given = sources(
+        &[("COV_ALLOWED_HOSTS", "a.example"), ("COV_DATA_DIR", "/da\"ta\\ö"), ("COV_GRACE", "1.5")],
+        &[("workers", &["3"]), ("insecure", &[]), ("python", &["python3.12"])],
+    );
+    let printed = Config::print(&given).unwrap();
+    assert!(printed.contains("workers = 3  # option --workers\n"), "{printed}");
+    assert!(printed.contains("grace = 1.5  # environment variable COV_GRACE\n"), "{printed}");
+    assert!(printed.contains("nodes = 2000000  # default\n"), "{printed}");
+
+    let (_keep, path) = file(&printed);
+    let mut read = sources(&[], &[]);
+    read.file = Some(path);
+    assert_eq!(Config::load(&read).unwrap(), Config::load(&given).unwrap());
+}
+
+/// The page `docs/config.md`, made from the table.
+fn page() -> String {
+    let mut text = String::from(PAGE_HEAD);
+    for setting in SETTINGS {
+        let flag = match setting.shape {
+            Shape::Value(name) => format!("`--{} {name}`", setting.flag()),
+            Shape::Switch => format!("`--{}`", setting.flag()),
+            Shape::List(name) => format!("`--{} {name}`, as often as needed", setting.flag()),
+        };
+        text.push_str(&format!(
+            "\n### `{}`\n\n{}. {}\n\n- Command line: {flag}\n- Environment: `{}`\n- Values: {}\n- Default: {}\n",
+            setting.key, setting.help, setting.more, setting.variable(), setting.expects, setting.default,
+        ));
+    }
+    text.push_str(&format!(
+        "\n## Exit codes of `cov-server`\n\n```text\n{}\n```\n",
+        crate::error::EXIT_CODES
+    ));
+    text
+}
+
+const PAGE_HEAD: &str = "\
+# Configuration
+
+<!-- Made from crates/cov-server/src/config/settings.rs. After a change there:
+     COV_UPDATE_DOCS=1 cargo test -p cov-server the_page -->
+
+The server `cov-server` and the command `cov start` take the same settings. They are read from, the last word counting:
+
+1. the defaults below;
+2. a configuration file in TOML, named by `--config FILE` or the environment variable `COV_CONFIG`; there is none by
+   default;
+3. environment variables that begin with `COV_`;
+4. the command line.
+
+A key with a dot stands in a table of the file: `limits.nodes` is `nodes` below `[limits]`. In the name of its
+variable the dot becomes two underscores. An unknown key in the file is an error. All faults are reported at once.
+
+`cov-server --print-config` prints the configuration in force as such a file, with the source of every value:
+
+```toml
+listen = \"127.0.0.1:48008\"  # default
+workers = 4  # environment variable COV_WORKERS
+
+[limits]
+nodes = 1000  # option --limits-nodes
+```
+
+## Settings
+";
+
+#[test]
+fn the_page_that_describes_the_settings_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/config.md");
+    if std::env::var_os("COV_UPDATE_DOCS").is_some() {
+        std::fs::write(path, page()).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap();
+    assert!(
+        written == page(),
+        "docs/config.md is not what the table of settings says; \
+         COV_UPDATE_DOCS=1 cargo test -p cov-server the_page writes it anew"
+    );
+}
