@@ -100,14 +100,14 @@ fn all_groups(options: &Options) -> Vec<Row> {
         rows.push(step("clippy", || cargo(options, "clippy", &lint)));
         let docs = [&["doc", "--no-deps", "--document-private-items"], &all[..]].concat();
         rows.push(step("docs", || cargo(options, "docs", &docs)));
-        rows.extend(dependencies.join().ok());
-        rows.extend(environment.join().ok());
         if any_failed(&rows) {
             return;
         }
         // One graph of features for tests and server: nothing is compiled twice.
         let build = [&["build"], &all[..], &["--bins", "--tests"]].concat();
         rows.push(step("build", || cargo(options, "build", &build)));
+        rows.extend(dependencies.join().ok());
+        rows.extend(environment.join().ok());
         if any_failed(&rows) {
             return;
         }
