@@ -1,7 +1,24 @@
 //! The truth: what is stored here survives `kill -9`. The only place with SQL for the project's
 //! own data, and the only one that keeps assets. Decides nothing about dispatches.
 
+#[cfg(feature = "sqlite")]
+mod cache;
+#[cfg(feature = "test-util")]
+pub mod conformance;
+#[cfg(any(feature = "sqlite", feature = "test-util"))]
+mod fault;
+#[cfg(feature = "sqlite")]
+mod files;
+#[cfg(feature = "test-util")]
+mod memory;
 pub mod model;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+#[cfg(feature = "test-util")]
+pub use crate::memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use crate::sqlite::SqliteStore;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};

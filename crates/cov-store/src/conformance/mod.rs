@@ -1,0 +1,2 @@
+//! What every store does.
+pub mod fixtures;

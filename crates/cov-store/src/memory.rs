@@ -1,0 +1,136 @@
+//! The reference implementation, in memory: what the contract means, said as plainly as possible.
+//! For tests; keeps nothing when it is dropped.
+
+mod contents;
+mod state;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use cov_core::asset::{Announced, AssetAddress, AssetState, ContentRef};
+use cov_core::ids::{ContentId, DispatchId, NodeId};
+use cov_core::result::Summary;
+
+use crate::fault::from_io;
+use crate::model::{ChangeSet, DispatchRecord, Query, StoredDispatch};
+use crate::{Awaited, Blob, ContentWriter, Contents, Error, Staged, Store};
+use contents::{Holder, MemoryWriter};
+use state::State;
+
+/// A store in memory, with a spool in a temporary folder.
+#[derive(Debug)]
+pub struct MemoryStore {
+    state: Arc<Mutex<State>>,
+    holder: Arc<Holder>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    ///
+    /// # Errors
+    /// The spool's folder cannot be created.
+    pub fn new() -> Result<Self, Error> {
+        let holder = Holder::new().map_err(from_io)?;
+        Ok(Self { state: Arc::default(), holder: Arc::new(holder) })
+    }
+
+    /// The store as a new process would open it after the death of the old one: the spool is
+    /// empty, what was committed is there.
+    ///
+    /// # Errors
+    /// The spool cannot be emptied.
+    pub fn reopen(&self) -> Result<Self, Error> {
+        self.holder.empty_spool().map_err(from_io)?;
+        Ok(Self { state: Arc::clone(&self.state), holder: Arc::clone(&self.holder) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn begin_epoch(&self) -> Result<u32, Error> {
+        let mut state = self.state();
+        state.epoch += 1;
+        Ok(state.epoch)
+    }
+
+    async fn commit(&self, batch: &[ChangeSet]) -> Result<(), Error> {
+        let mut state = self.state();
+        let mut next = state.clone();
+        next.apply(batch)?;
+        *state = next;
+        Ok(())
+    }
+
+    async fn load(&self, dispatch: &DispatchId) -> Result<StoredDispatch, Error> {
+        self.state().load(dispatch)
+    }
+
+    async fn unfinished(&self) -> Result<Vec<DispatchId>, Error> {
+        Ok(self.state().unfinished())
+    }
+
+    async fn summaries(&self, query: &Query) -> Result<Vec<Summary>, Error> {
+        Ok(self.state().summaries(query))
+    }
+
+    async fn count(&self, query: &Query) -> Result<u64, Error> {
+        Ok(self.state().matching(query).count() as u64)
+    }
+
+    async fn record(&self, dispatch: &DispatchId) -> Result<DispatchRecord, Error> {
+        self.state().record(dispatch)
+    }
+
+    async fn asset(
+        &self,
+        dispatch: &DispatchId,
+        address: AssetAddress,
+    ) -> Result<Option<AssetState>, Error> {
+        Ok(self.state().entry(dispatch)?.assets.get(&address).copied())
+    }
+
+    async fn awaited(&self, dispatch: &DispatchId) -> Result<Awaited, Error> {
+        self.state().awaited(dispatch)
+    }
+
+    async fn known_contents(
+        &self,
+        announced: &[Announced],
+    ) -> Result<Vec<Option<ContentRef>>, Error> {
+        let state = self.state();
+        Ok(announced.iter().map(|one| state.known_content(one)).collect())
+    }
+
+    async fn parent(&self, child: &DispatchId) -> Result<Option<(DispatchId, NodeId)>, Error> {
+        Ok(self.state().entry(child)?.parent.clone())
+    }
+}
+
+#[async_trait]
+impl Contents for MemoryStore {
+    async fn writer(&self) -> Result<Box<dyn ContentWriter>, Error> {
+        Ok(Box::new(MemoryWriter::new(Arc::clone(&self.holder))))
+    }
+
+    async fn adopt(&self, path: &Path) -> Result<Staged, Error> {
+        self.holder.adopt(path)
+    }
+
+    async fn read(&self, content: &ContentRef) -> Result<Blob, Error> {
+        let small = self.state().small.get(&content.id).cloned();
+        self.holder.read(content, small)
+    }
+
+    fn spool(&self) -> &Path {
+        self.holder.spool()
+    }
+
+    async fn holds(&self, content: &ContentId) -> Result<bool, Error> {
+        Ok(self.state().small.contains_key(content) || self.holder.holds(content))
+    }
+}

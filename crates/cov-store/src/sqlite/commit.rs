@@ -1,0 +1,104 @@
+//! Writing: a batch of change sets in one transaction. Few statements of many rows, because each
+//! statement costs a trip to the connection's thread. Checks references, decides nothing.
+
+mod batch;
+mod links;
+mod statements;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{ConnectOptions, Connection};
+
+use super::{Known, SqliteStore, lock};
+use crate::Error;
+use crate::fault::{corrupt, from_sql, internal};
+use crate::model::ChangeSet;
+use batch::Batch;
+
+impl SqliteStore {
+    pub(super) async fn apply(&self, batch: &[ChangeSet]) -> Result<(), Error> {
+        let mut batch = Batch::new(batch);
+        for (dispatch, entry) in batch.entries_mut() {
+            *entry = self.known(dispatch);
+        }
+        // The connection is out of its place while it is in a transaction, so that one whose
+        // transaction was given up midway, by a fault or a dropped future, is never used again.
+        let mut place = self.writer.lock().await;
+        let mut connection = match place.take() {
+            Some(connection) => connection,
+            None => self.writing.connect().await.map_err(from_sql)?,
+        };
+        let applied = apply_all(&mut connection, &mut batch).await;
+        if applied.is_ok() {
+            *place = Some(connection);
+        } else if connection.close().await.is_err() {
+            tracing::warn!("the writing connection did not close in order");
+        }
+        drop(place);
+        applied?;
+        self.remember(batch.committed());
+        let mut small = lock(&self.small);
+        for (content, bytes) in batch.small_contents() {
+            small.put(content.id, bytes);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn count_epoch(&self) -> Result<u32, Error> {
+        let mut place = self.writer.lock().await;
+        let mut connection = match place.take() {
+            Some(connection) => connection,
+            None => self.writing.connect().await.map_err(from_sql)?,
+        };
+        let counted: i64 =
+            sqlx::query_scalar("UPDATE server SET epoch = epoch + 1 RETURNING epoch")
+                .fetch_one(&mut connection)
+                .await
+                .map_err(from_sql)?;
+        *place = Some(connection);
+        u32::try_from(counted).map_err(internal)
+    }
+}
+
+async fn apply_all(connection: &mut SqliteConnection, batch: &mut Batch<'_>) -> Result<(), Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(from_sql)?;
+    let written = write(&mut transaction, batch).await;
+    match written {
+        Ok(()) => transaction.commit().await.map_err(from_sql),
+        Err(error) => {
+            if transaction.rollback().await.is_err() {
+                tracing::warn!("a refused batch was not rolled back in order");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Everything that a batch changes, in an order in which each part finds what it refers to.
+async fn write(connection: &mut SqliteConnection, batch: &mut Batch<'_>) -> Result<(), Error> {
+    statements::find_dispatches(connection, batch).await?;
+    statements::insert_dispatches(connection, batch).await?;
+    batch.check()?;
+    statements::insert_contents(connection, batch).await?;
+    let contents = statements::find_contents(connection, batch).await?;
+    if let Some(missing) = batch.contents_named().find(|id| !contents.contains_key(*id)) {
+        return Err(corrupt(
+            format!("content {missing}"),
+            "an asset refers to it and it is unknown",
+        ));
+    }
+    statements::put_assets(connection, batch, &contents).await?;
+    statements::put_nodes(connection, batch).await?;
+    statements::put_states(connection, batch).await?;
+    links::put_links(connection, batch).await
+}
+
+impl Batch<'_> {
+    /// The row of the dispatch in `slot`.
+    fn row(&self, slot: usize) -> Result<Known, Error> {
+        match self.dispatches.get(slot) {
+            Some((_, Some(known))) => Ok(*known),
+            Some((dispatch, None)) => Err(Error::NotFound { dispatch: (*dispatch).clone() }),
+            None => Err(internal("a change names no dispatch of its batch")),
+        }
+    }
+}

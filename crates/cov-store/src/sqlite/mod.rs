@@ -1,0 +1,170 @@
+//! The store in one SQLite file and a folder of large contents. One connection writes, a few
+//! read; every commit is durable before it is acknowledged. Holds no decision about dispatches.
+
+mod commit;
+mod load;
+mod open;
+mod query;
+mod rows;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use cov_core::asset::{Announced, AssetAddress, AssetState, ContentRef, INLINE_BYTES_MAX};
+use cov_core::ids::{ContentId, DispatchId, NodeId};
+use cov_core::result::Summary;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool};
+
+use crate::cache::SmallContents;
+use crate::fault::corrupt;
+use crate::files::Files;
+use crate::model::{ChangeSet, DispatchRecord, Query, StoredDispatch};
+use crate::{Awaited, Blob, ContentWriter, Contents, Error, Staged, Store};
+
+/// How many dispatches' row numbers are remembered.
+const KNOWN_DISPATCHES_MAX: usize = 65_536;
+
+/// How many bytes of small contents are kept in memory.
+const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The durable store: `dispatches.sqlite`, `contents/` and `spool/` in one data directory that
+/// no other server uses at the same time. Meant to be shared as an `Arc`.
+#[derive(Debug)]
+pub struct SqliteStore {
+    /// How the writing connection is opened, again after a fault.
+    writing: SqliteConnectOptions,
+    /// The writing connection; `None` when the last one was given up.
+    writer: tokio::sync::Mutex<Option<SqliteConnection>>,
+    readers: SqlitePool,
+    known: Mutex<HashMap<DispatchId, Known>>,
+    small: Mutex<SmallContents>,
+    files: Arc<Files>,
+    /// Locked while the store lives.
+    _lock: File,
+}
+
+/// What is remembered of a committed dispatch. Both values never change.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    row: i64,
+    nodes: u32,
+}
+
+impl SqliteStore {
+    fn known(&self, dispatch: &DispatchId) -> Option<Known> {
+        lock(&self.known).get(dispatch).copied()
+    }
+
+    fn remember(&self, dispatches: impl IntoIterator<Item = (DispatchId, Known)>) {
+        let mut known = lock(&self.known);
+        for (dispatch, entry) in dispatches {
+            if known.len() >= KNOWN_DISPATCHES_MAX {
+                known.clear();
+            }
+            known.insert(dispatch, entry);
+        }
+    }
+}
+
+/// A thread that panicked while it held one of these locks left a map of copies: still usable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn begin_epoch(&self) -> Result<u32, Error> {
+        self.count_epoch().await
+    }
+
+    async fn commit(&self, batch: &[ChangeSet]) -> Result<(), Error> {
+        self.apply(batch).await
+    }
+
+    async fn load(&self, dispatch: &DispatchId) -> Result<StoredDispatch, Error> {
+        self.load_dispatch(dispatch).await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<DispatchId>, Error> {
+        self.list_unfinished().await
+    }
+
+    async fn summaries(&self, query: &Query) -> Result<Vec<Summary>, Error> {
+        self.list(query).await
+    }
+
+    async fn count(&self, query: &Query) -> Result<u64, Error> {
+        self.count_matching(query).await
+    }
+
+    async fn record(&self, dispatch: &DispatchId) -> Result<DispatchRecord, Error> {
+        self.load_record(dispatch).await
+    }
+
+    async fn asset(
+        &self,
+        dispatch: &DispatchId,
+        address: AssetAddress,
+    ) -> Result<Option<AssetState>, Error> {
+        self.find_asset(dispatch, address).await
+    }
+
+    async fn awaited(&self, dispatch: &DispatchId) -> Result<Awaited, Error> {
+        self.list_awaited(dispatch).await
+    }
+
+    async fn known_contents(
+        &self,
+        announced: &[Announced],
+    ) -> Result<Vec<Option<ContentRef>>, Error> {
+        self.match_contents(announced).await
+    }
+
+    async fn parent(&self, child: &DispatchId) -> Result<Option<(DispatchId, NodeId)>, Error> {
+        self.find_parent(child).await
+    }
+}
+
+#[async_trait]
+impl Contents for SqliteStore {
+    async fn writer(&self) -> Result<Box<dyn ContentWriter>, Error> {
+        Ok(Box::new(self.files.writer()))
+    }
+
+    async fn adopt(&self, path: &Path) -> Result<Staged, Error> {
+        self.files.adopt(path).await
+    }
+
+    async fn read(&self, content: &ContentRef) -> Result<Blob, Error> {
+        let inline = content.size <= INLINE_BYTES_MAX as u64;
+        if inline && let Some(bytes) = lock(&self.small).get(&content.id) {
+            return Ok(Blob::Small(bytes));
+        }
+        // The limit may have been another one when the content came in.
+        let found = match inline {
+            true => match self.read_row(content).await? {
+                None => self.files.read(content).await?,
+                found => found,
+            },
+            false => match self.files.read(content).await? {
+                None => self.read_row(content).await?,
+                found => found,
+            },
+        };
+        found.ok_or_else(|| corrupt(format!("content {}", content.id), "its bytes are gone"))
+    }
+
+    fn spool(&self) -> &Path {
+        self.files.spool()
+    }
+
+    async fn holds(&self, content: &ContentId) -> Result<bool, Error> {
+        match self.row_has_bytes(content).await? {
+            true => Ok(true),
+            false => self.files.holds(*content).await,
+        }
+    }
+}

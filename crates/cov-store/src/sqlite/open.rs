@@ -1,0 +1,166 @@
+//! Opening a data directory: the lock, the folders, the schema, the connections. Refuses what
+//! belongs to another server or to a newer release; repairs nothing.
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, SqlSafeStr};
+
+use super::{CACHE_BYTES_MAX, SqliteStore};
+use crate::Error;
+use crate::cache::SmallContents;
+use crate::fault::{flatten, from_io, from_sql};
+use crate::files::Files;
+
+const DATABASE: &str = "dispatches.sqlite";
+const LOCK: &str = "server.lock";
+
+/// Every migration ever released, oldest first. Released ones are never edited: the database
+/// keeps a checksum of each and a changed one is refused.
+const MIGRATIONS: &[(i64, &str, &str)] =
+    &[(1, "create dispatches", include_str!("../../migrations/sqlite/0001_create_dispatches.sql"))];
+
+/// How long a statement waits for a lock that another process holds, such as a backup.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections for reading, each with a thread of its own; opened when they are needed.
+const READERS_MAX: u32 = 4;
+
+/// How long a read waits for a connection before the store counts as unavailable.
+const READER_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Rows that travel from a connection's thread in one go.
+const ROW_BUFFER: usize = 1024;
+
+impl SqliteStore {
+    /// Opens the data directory `data`, creating what is missing. The directory is locked until
+    /// the store is dropped. Leftovers of uploads and of runners are removed.
+    ///
+    /// # Errors
+    /// `Refused` when another server uses the directory, or a newer release wrote it; `Full`,
+    /// `Unavailable` or `Corrupt` when the disk or the database does not do its part.
+    pub async fn open(data: impl AsRef<Path>) -> Result<Self, Error> {
+        let data = data.as_ref().to_path_buf();
+        let prepared = tokio::task::spawn_blocking(move || prepare(data));
+        let (data, lock, files) = flatten(prepared.await)?;
+
+        let writing = writing_options(&data.join(DATABASE));
+        let mut writer = writing.connect().await.map_err(from_sql)?;
+        migrate(&mut writer).await?;
+        // The database's own name must be as durable as what is written into it.
+        let synced = tokio::task::spawn_blocking(move || {
+            File::open(data).and_then(|folder| folder.sync_all()).map_err(from_io)
+        });
+        flatten(synced.await)?;
+
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS_MAX)
+            .acquire_timeout(READER_WAIT_MAX)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_lazy_with(reading_options(&writing));
+        Ok(Self {
+            writing,
+            writer: tokio::sync::Mutex::new(Some(writer)),
+            readers,
+            known: Mutex::new(HashMap::new()),
+            small: Mutex::new(SmallContents::new(CACHE_BYTES_MAX)),
+            files: Arc::new(files),
+            _lock: lock,
+        })
+    }
+}
+
+fn prepare(data: PathBuf) -> Result<(PathBuf, File, Files), Error> {
+    // Everything that users computed is in here: nobody else's business.
+    DirBuilder::new().recursive(true).mode(0o700).create(&data).map_err(from_io)?;
+    let data = fs::canonicalize(data).map_err(from_io)?;
+    let lock = take_lock(&data)?;
+    let files = Files::open(&data)?;
+    Ok((data, lock, files))
+}
+
+/// The lock lives as long as the open file, so it cannot outlast its owner; std opens files
+/// close-on-exec, so no child inherits it.
+fn take_lock(data: &Path) -> Result<File, Error> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let mut file = options.open(data.join(LOCK)).map_err(from_io)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(in_use(data, &mut file)),
+        Err(errno) => return Err(from_io(errno.into())),
+    }
+    file.set_len(0).map_err(from_io)?;
+    writeln!(file, "{}", std::process::id()).map_err(from_io)?;
+    Ok(file)
+}
+
+fn in_use(data: &Path, file: &mut File) -> Error {
+    let mut text = String::new();
+    let read = file.take(32).read_to_string(&mut text);
+    let owner = match text.trim().parse::<u32>() {
+        Ok(pid) if read.is_ok() => format!(" (process {pid})"),
+        _ => String::new(),
+    };
+    Error::Refused(format!(
+        "the data directory {} is in use by another server{owner}",
+        data.display()
+    ))
+}
+
+fn writing_options(database: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(database)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+        // Every reference is checked before it is written, with a better error.
+        .foreign_keys(false)
+        .pragma("journal_size_limit", "67108864")
+        .statement_cache_capacity(256)
+        .row_buffer_size(ROW_BUFFER)
+        .thread_name(|_| "store-writer".to_owned())
+        .disable_statement_logging()
+}
+
+fn reading_options(writing: &SqliteConnectOptions) -> SqliteConnectOptions {
+    writing
+        .clone()
+        .create_if_missing(false)
+        .pragma("query_only", "on")
+        .thread_name(|number| format!("store-reader-{number}"))
+}
+
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let migrations = MIGRATIONS.iter().map(|(version, description, sql)| {
+        let sql = (*sql).into_sql_str();
+        Migration::new(*version, (*description).into(), MigrationType::Simple, sql, false)
+    });
+    match Migrator::with_migrations(migrations.collect()).run(connection).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(version)) => Err(Error::Refused(format!(
+            "the data directory was written by a newer release (schema {version}); this one knows schema {}",
+            MIGRATIONS.len()
+        ))),
+        Err(MigrateError::VersionMismatch(version)) => Err(Error::Refused(format!(
+            "the data directory has another schema {version} than this release"
+        ))),
+        Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+            Err(from_sql(error))
+        }
+        Err(error) => Err(Error::Internal(error.into())),
+    }
+}

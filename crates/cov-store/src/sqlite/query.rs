@@ -1,0 +1,254 @@
+//! Short reads: lists, single assets, contents. Each is one statement, or a few that need not
+//! agree on one moment.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use cov_core::asset::{
+    Announced, AssetAddress, AssetState, ContentRef, INLINE_BYTES_MAX, SmallContent,
+};
+use cov_core::ids::{ContentId, DispatchId, NodeId, Sha1Digest};
+use cov_core::result::Summary;
+use cov_core::status::Status;
+use sqlx::{QueryBuilder, Sqlite};
+
+use super::rows::{
+    AssetColumns, DispatchColumns, node_column, read_asset, read_content, read_dispatch, read_id,
+    read_u32,
+};
+use super::{Known, SqliteStore, lock};
+use crate::fault::{corrupt, from_sql};
+use crate::model::Query;
+use crate::{Awaited, Blob, Error};
+
+/// How many announcements one statement looks up.
+const ANNOUNCED_A_STATEMENT: usize = 512;
+
+/// States of a dispatch that was started and has not ended.
+const UNFINISHED: [Status; 4] =
+    [Status::Starting, Status::Running, Status::Dispatching, Status::Postprocessing];
+
+impl SqliteStore {
+    /// The row of `dispatch`.
+    async fn find(&self, dispatch: &DispatchId) -> Result<Known, Error> {
+        if let Some(known) = self.known(dispatch) {
+            return Ok(known);
+        }
+        let found: Option<(i64, i64)> =
+            sqlx::query_as("SELECT id, node_count FROM dispatches WHERE dispatch_id = ?")
+                .bind(dispatch.as_str())
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(from_sql)?;
+        let Some((row, nodes)) = found else {
+            return Err(Error::NotFound { dispatch: dispatch.clone() });
+        };
+        let nodes =
+            read_u32(nodes).map_err(|reason| corrupt(format!("dispatch {dispatch}"), reason))?;
+        let known = Known { row, nodes };
+        self.remember([(dispatch.clone(), known)]);
+        Ok(known)
+    }
+
+    pub(super) async fn list_unfinished(&self) -> Result<Vec<DispatchId>, Error> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT dispatch_id FROM dispatches");
+        let query_of = Query { statuses: UNFINISHED.to_vec(), ..Query::default() };
+        push_conditions(&mut query, &query_of);
+        query.push(" ORDER BY id");
+        let ids: Vec<String> =
+            query.build_query_scalar().fetch_all(&self.readers).await.map_err(from_sql)?;
+        ids.iter()
+            .map(|id| read_id(id).map_err(|reason| corrupt(format!("dispatch {id}"), reason)))
+            .collect()
+    }
+
+    pub(super) async fn list(&self, asked: &Query) -> Result<Vec<Summary>, Error> {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT dispatch_id, root_id, parent_id, parent_node, name, status, \
+             cancel_requested, node_count, completed_node_count, created_at, updated_at, \
+             started_at, ended_at FROM dispatches",
+        );
+        push_conditions(&mut query, asked);
+        query.push(if asked.latest_first { " ORDER BY id DESC" } else { " ORDER BY id" });
+        query.push(" LIMIT ").push_bind(i64::from(asked.limit));
+        let offset = i64::try_from(asked.offset).unwrap_or(i64::MAX);
+        query.push(" OFFSET ").push_bind(offset);
+        let rows: Vec<DispatchColumns> =
+            query.build_query_as().fetch_all(&self.readers).await.map_err(from_sql)?;
+        rows.into_iter().map(|row| Ok(read_dispatch(row)?.summary)).collect()
+    }
+
+    pub(super) async fn count_matching(&self, asked: &Query) -> Result<u64, Error> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM dispatches");
+        push_conditions(&mut query, asked);
+        let count: i64 =
+            query.build_query_scalar().fetch_one(&self.readers).await.map_err(from_sql)?;
+        Ok(count.unsigned_abs())
+    }
+
+    pub(super) async fn find_asset(
+        &self,
+        dispatch: &DispatchId,
+        address: AssetAddress,
+    ) -> Result<Option<AssetState>, Error> {
+        let known = self.find(dispatch).await?;
+        let row: Option<AssetColumns> = sqlx::query_as(
+            "SELECT a.node, a.key, a.size, a.sha1, c.id, c.size, c.sha1 FROM assets a \
+             LEFT JOIN contents c ON c.number = a.content \
+             WHERE a.dispatch = ? AND a.node = ? AND a.key = ?",
+        )
+        .bind(known.row)
+        .bind(node_column(address))
+        .bind(i64::from(address.key.code()))
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(from_sql)?;
+        let read = row.map(read_asset).transpose();
+        let read = read.map_err(|reason| corrupt(format!("dispatch {dispatch}"), reason))?;
+        Ok(read.map(|(_, state)| state))
+    }
+
+    pub(super) async fn list_awaited(&self, dispatch: &DispatchId) -> Result<Awaited, Error> {
+        let known = self.find(dispatch).await?;
+        let rows: Vec<AssetColumns> = sqlx::query_as(
+            "SELECT node, key, size, sha1, NULL, NULL, NULL FROM assets \
+             WHERE dispatch = ? AND content IS NULL ORDER BY node, key",
+        )
+        .bind(known.row)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(from_sql)?;
+        let mut assets = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (address, state) = read_asset(row)
+                .map_err(|reason| corrupt(format!("dispatch {dispatch}"), reason))?;
+            if let AssetState::Awaited(announced) = state {
+                assets.push((address, announced));
+            }
+        }
+        Ok(Awaited { assets, node_count: known.nodes })
+    }
+
+    pub(super) async fn find_parent(
+        &self,
+        child: &DispatchId,
+    ) -> Result<Option<(DispatchId, NodeId)>, Error> {
+        let found: Option<(Option<String>, Option<i64>)> =
+            sqlx::query_as("SELECT parent_id, parent_node FROM dispatches WHERE dispatch_id = ?")
+                .bind(child.as_str())
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(from_sql)?;
+        let Some((parent, node)) = found else {
+            return Err(Error::NotFound { dispatch: child.clone() });
+        };
+        let Some((parent, node)) = parent.zip(node) else { return Ok(None) };
+        let read = || Ok((read_id(&parent)?, NodeId(read_u32(node)?)));
+        read().map(Some).map_err(|reason: String| corrupt(format!("dispatch {child}"), reason))
+    }
+
+    pub(super) async fn match_contents(
+        &self,
+        announced: &[Announced],
+    ) -> Result<Vec<Option<ContentRef>>, Error> {
+        let mut wanted: HashMap<(Sha1Digest, u64), Option<ContentRef>> = HashMap::new();
+        wanted.extend(announced.iter().filter_map(|one| Some(((one.sha1?, one.size), None))));
+        let keys: Vec<(Sha1Digest, u64)> = wanted.keys().copied().collect();
+        let mut found = Vec::new();
+        for keys in keys.chunks(ANNOUNCED_A_STATEMENT) {
+            found.extend(self.match_some(keys).await?);
+        }
+        // Two contents of one SHA-1 and size: nobody can tell which one is meant.
+        let mut meant: HashMap<(Sha1Digest, u64), usize> = HashMap::new();
+        for content in &found {
+            *meant.entry((content.sha1, content.size)).or_default() += 1;
+        }
+        found.retain(|content| meant.get(&(content.sha1, content.size)) == Some(&1));
+        for content in self.keep_whole(found).await? {
+            wanted.insert((content.sha1, content.size), Some(content));
+        }
+        let of = |one: &Announced| wanted.get(&(one.sha1?, one.size)).copied().flatten();
+        Ok(announced.iter().map(of).collect())
+    }
+
+    async fn match_some(&self, keys: &[(Sha1Digest, u64)]) -> Result<Vec<ContentRef>, Error> {
+        let mut query = QueryBuilder::<Sqlite>::new("WITH wanted (sha1, size) AS (");
+        query.push_values(keys, |mut row, (sha1, size)| {
+            row.push_bind(sha1.as_bytes().to_vec()).push_bind(size.cast_signed());
+        });
+        query.push(
+            ") SELECT c.id, c.size, c.sha1 FROM wanted CROSS JOIN contents c \
+             ON c.sha1 = wanted.sha1 AND c.size = wanted.size",
+        );
+        let rows: Vec<(Vec<u8>, i64, Vec<u8>)> =
+            query.build_query_as().fetch_all(&self.readers).await.map_err(from_sql)?;
+        let read = |(id, size, sha1): &(Vec<u8>, i64, Vec<u8>)| {
+            read_content(id, *size, sha1).map_err(|reason| corrupt("a content", reason))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Leaves out large contents whose file is gone or cut off, so that they are uploaded anew.
+    async fn keep_whole(&self, found: Vec<ContentRef>) -> Result<Vec<ContentRef>, Error> {
+        let is_small = |content: &ContentRef| content.size <= INLINE_BYTES_MAX as u64;
+        let (mut kept, large): (Vec<_>, Vec<_>) = found.into_iter().partition(is_small);
+        if large.is_empty() {
+            return Ok(kept);
+        }
+        let whole = self.files.stand_whole(large.clone()).await?;
+        kept.extend(large.into_iter().zip(whole).filter(|(_, whole)| *whole).map(|(one, _)| one));
+        Ok(kept)
+    }
+
+    /// The bytes of `content`, if they are kept in its row; checked.
+    pub(super) async fn read_row(&self, content: &ContentRef) -> Result<Option<Blob>, Error> {
+        let data: Option<Option<Vec<u8>>> =
+            sqlx::query_scalar("SELECT data FROM contents WHERE id = ?")
+                .bind(content.id.as_bytes().as_slice())
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(from_sql)?;
+        let Some(data) = data.flatten() else { return Ok(None) };
+        let read = SmallContent::new(Bytes::from(data));
+        if read.content != *content {
+            let reason = "its row does not match its digest";
+            return Err(corrupt(format!("content {}", content.id), reason));
+        }
+        lock(&self.small).put(content.id, &read.bytes);
+        Ok(Some(Blob::Small(read.bytes)))
+    }
+
+    /// Whether the row of `content` has its bytes.
+    pub(super) async fn row_has_bytes(&self, content: &ContentId) -> Result<bool, Error> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM contents WHERE id = ? AND data IS NOT NULL)",
+        )
+        .bind(content.as_bytes().as_slice())
+        .fetch_one(&self.readers)
+        .await
+        .map_err(from_sql)
+    }
+}
+
+fn push_conditions(query: &mut QueryBuilder<Sqlite>, asked: &Query) {
+    query.push(" WHERE 1");
+    if !asked.ids.is_empty() {
+        query.push(" AND dispatch_id IN (");
+        let mut ids = query.separated(", ");
+        for id in &asked.ids {
+            ids.push_bind(id.as_str().to_owned());
+        }
+        query.push(")");
+    }
+    if !asked.statuses.is_empty() {
+        query.push(" AND status IN (");
+        let mut statuses = query.separated(", ");
+        for status in &asked.statuses {
+            statuses.push_bind(i64::from(status.code()));
+        }
+        query.push(")");
+    }
+    if asked.roots_only {
+        query.push(" AND parent_id IS NULL");
+    }
+}
