@@ -143,6 +143,22 @@ impl Dispatch {
         self.nodes.get(node.index()).map(|node| &node.phase)
     }
 
+    /// The sub-dispatch that `node` is linked to, while it runs or dispatches. To be stored with
+    /// every change of a node that has not ended, also when there is none any more; the link of
+    /// an ended node stays as it is stored.
+    #[must_use]
+    pub fn child(&self, node: NodeId) -> Option<&DispatchId> {
+        let node = self.nodes.get(node.index())?;
+        match &node.phase {
+            Phase::Dispatching { child } => child.as_ref(),
+            Phase::Waiting { .. }
+            | Phase::Ready
+            | Phase::Running { .. }
+            | Phase::Backoff
+            | Phase::Ended(_) => node.built.as_ref(),
+        }
+    }
+
     /// Whether the dispatch was started and has not ended.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
@@ -155,7 +171,21 @@ impl Dispatch {
         self.plan.graph.nodes().filter(failed)
     }
 
-    pub(crate) fn policy(&self, node: NodeId) -> TaskPolicy {
+    /// How a dispatch ends in which nothing is under way: a failure weighs most.
+    pub(crate) fn end(&self) -> End {
+        let any = |end| self.nodes.iter().any(|node| node.phase == Phase::Ended(end));
+        if any(End::Failed) {
+            End::Failed
+        } else if any(End::Cancelled) {
+            End::Cancelled
+        } else {
+            End::Completed
+        }
+    }
+
+    /// The policy of `node`.
+    #[must_use]
+    pub fn policy(&self, node: NodeId) -> TaskPolicy {
         let executor = self.executor(node);
         self.plan.policies.get(executor as usize).copied().unwrap_or_default()
     }

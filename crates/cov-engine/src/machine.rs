@@ -2,9 +2,11 @@
 //! what shall happen. Outside events never panic: late, repeated and impossible ones are
 //! rejected by name.
 
+mod sublattice;
+
 use cov_core::error::Fault;
 use cov_core::graph::NodeKind;
-use cov_core::ids::{AttemptId, DispatchId, NodeId};
+use cov_core::ids::{AttemptId, NodeId};
 use cov_core::status::Status;
 use cov_core::time::Timestamp;
 
@@ -242,33 +244,6 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// A sublattice's graph was built: its sub-dispatch is started, or first taken over.
-    fn built(&mut self, id: NodeId) {
-        let Some(node) = self.dispatch.nodes.get_mut(id.index()) else { return };
-        let cancelled = node.state.cancel_requested;
-        let child = node.built.take();
-        self.set_phase(id, Phase::Dispatching { child: child.clone() });
-        match child {
-            Some(child) => self.start_child(id, child, cancelled),
-            None => self.step.effects.push(Effect::ImportChild { node: id }),
-        }
-    }
-
-    fn start_child(&mut self, id: NodeId, child: DispatchId, cancelled: bool) {
-        if cancelled {
-            self.step.effects.push(Effect::CancelChild { child: child.clone() });
-        }
-        self.step.effects.push(Effect::StartChild { node: id, child });
-    }
-
-    /// A sub-dispatch that its builder did not live to hand over is cancelled before it starts.
-    fn drop_built(&mut self, id: NodeId) {
-        let Some(node) = self.dispatch.nodes.get_mut(id.index()) else { return };
-        if let Some(child) = node.built.take() {
-            self.step.effects.push(Effect::CancelChild { child });
-        }
-    }
-
     fn failed(&mut self, id: NodeId, fault: Fault) {
         self.drop_built(id);
         let policy = self.dispatch.policy(id);
@@ -343,62 +318,6 @@ impl Machine<'_> {
             // The sub-dispatch is cancelled when it is known.
             Phase::Dispatching { child: None } => {}
         }
-    }
-
-    fn linked(&mut self, id: NodeId, child: DispatchId) -> Result<(), Reject> {
-        let is_sublattice = self.dispatch.kind(id) == NodeKind::Sublattice;
-        let node = self.node(id)?;
-        let (from, cancelled) = (node.phase.status(), node.state.cancel_requested);
-        match &node.phase {
-            Phase::Running { .. } if is_sublattice => {
-                let earlier = node.built.replace(child.clone()).filter(|old| *old != child);
-                if let Some(child) = earlier {
-                    self.step.effects.push(Effect::CancelChild { child });
-                }
-                self.step.changed_nodes.push(id);
-                Ok(())
-            }
-            Phase::Dispatching { child: None } => {
-                self.set_phase(id, Phase::Dispatching { child: Some(child.clone()) });
-                self.start_child(id, child, cancelled);
-                Ok(())
-            }
-            Phase::Dispatching { child: Some(present) } if *present == child => {
-                Err(Reject::Duplicate)
-            }
-            Phase::Waiting { .. }
-            | Phase::Ready
-            | Phase::Running { .. }
-            | Phase::Backoff
-            | Phase::Dispatching { child: Some(_) }
-            | Phase::Ended(_) => Err(Reject::Illegal { node: id, from, to: Status::Dispatching }),
-        }
-    }
-
-    fn build_refused(&mut self, id: NodeId) -> Result<(), Reject> {
-        if self.node(id)?.phase != (Phase::Dispatching { child: None }) {
-            return Err(Reject::Stale { node: id });
-        }
-        self.set_end(id, End::Failed, Some(Fault::Task));
-        Ok(())
-    }
-
-    fn child_ended(&mut self, id: NodeId, child: &DispatchId, end: End) -> Result<(), Reject> {
-        match &self.node(id)?.phase {
-            Phase::Dispatching { child: Some(present) } if present == child => {}
-            Phase::Waiting { .. }
-            | Phase::Ready
-            | Phase::Running { .. }
-            | Phase::Backoff
-            | Phase::Dispatching { .. }
-            | Phase::Ended(_) => return Err(Reject::Stale { node: id }),
-        }
-        match end {
-            End::Completed => self.complete(id),
-            End::Failed => self.set_end(id, End::Failed, Some(Fault::Task)),
-            End::Cancelled => self.set_end(id, End::Cancelled, None),
-        }
-        Ok(())
     }
 
     fn complete(&mut self, id: NodeId) {
@@ -477,19 +396,5 @@ impl Machine<'_> {
         self.dispatch.state.ended_at = Some(self.now);
         self.step.dispatch_changed = true;
         self.step.effects.push(Effect::Finish { end });
-    }
-}
-
-impl Dispatch {
-    /// How a dispatch ends in which nothing is under way: a failure weighs most.
-    pub(crate) fn end(&self) -> End {
-        let any = |end| self.nodes.iter().any(|node| node.phase == Phase::Ended(end));
-        if any(End::Failed) {
-            End::Failed
-        } else if any(End::Cancelled) {
-            End::Cancelled
-        } else {
-            End::Completed
-        }
     }
 }
