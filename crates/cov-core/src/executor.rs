@@ -52,8 +52,8 @@ impl ExecutorSpec {
     pub fn policy(&self) -> TaskPolicy {
         let number = |name| self.attribute(name).and_then(positive_number);
         let retries = number("retries").map_or(0, whole_retries);
-        let time_limit = number("time_limit")
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let time_limit =
+            number("time_limit").and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         TaskPolicy { retries, time_limit }
     }
 }

@@ -239,8 +239,7 @@ pub trait Message: Encode + Decode<()> {
     /// `TooLong`: it is over the limit.
     fn to_frame(&self) -> Result<Vec<u8>, Error> {
         let mut frame = vec![0; LENGTH_BYTES];
-        bincode::encode_into_std_write(self, &mut frame, configuration())
-            .map_err(Error::Encode)?;
+        bincode::encode_into_std_write(self, &mut frame, configuration()).map_err(Error::Encode)?;
         let length = frame.len() - LENGTH_BYTES;
         let too_long = Error::TooLong { length, limit: Self::BYTES_MAX };
         if length > Self::BYTES_MAX {

@@ -130,7 +130,9 @@ impl fmt::Display for Status {
 
 /// A text that names no [`Status`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no status; expected one of NEW_OBJECT, STARTING, PENDING_REUSE, PENDING_REPLACEMENT, RUNNING, DISPATCHING, POSTPROCESSING, COMPLETED, FAILED, CANCELLED")]
+#[error(
+    "`{text}` is no status; expected one of NEW_OBJECT, STARTING, PENDING_REUSE, PENDING_REPLACEMENT, RUNNING, DISPATCHING, POSTPROCESSING, COMPLETED, FAILED, CANCELLED"
+)]
 pub struct UnknownStatus {
     /// The refused text.
     pub text: String,

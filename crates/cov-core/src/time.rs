@@ -74,8 +74,8 @@ impl FromStr for Timestamp {
         if let Ok(at) = text.parse::<jiff::Timestamp>() {
             return Ok(Self(at.as_microsecond()));
         }
-        let naive: jiff::civil::DateTime = text.parse().map_err(|_| refused())?;
-        let zoned = naive.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| refused())?;
+        let naive: jiff::civil::DateTime = text.parse().map_err(|_source| refused())?;
+        let zoned = naive.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_source| refused())?;
         Ok(Self(zoned.timestamp().as_microsecond()))
     }
 }

@@ -17,22 +17,22 @@ fn task() -> impl Strategy<Value = Task> {
     let argument = (any::<u32>(), blob()).prop_map(|(node, value)| Argument { node, value });
     let keyword = (".{0,8}", any::<u32>(), blob())
         .prop_map(|(name, node, value)| KeywordArgument { name, node, value });
-    let work_dir = (vec(1_u8.., 1..32), any::<bool>())
-        .prop_map(|(path, unique)| WorkDir { path, unique });
+    let work_dir =
+        (vec(1_u8.., 1..32), any::<bool>()).prop_map(|(path, unique)| WorkDir { path, unique });
     let place = (any::<u64>(), ".{0,36}", any::<u32>(), option::of(work_dir));
     let code = (blob(), option::of(blob()), any::<bool>());
-    (place, code, vec(argument, 0..4), vec(keyword, 0..4)).prop_map(|(place, code, args, kwargs)| {
-        let (attempt, dispatch, node, work_dir) = place;
-        let (function, hooks, run_callables) = code;
-        Task { attempt, dispatch, node, function, hooks, run_callables, args, kwargs, work_dir }
-    })
+    (place, code, vec(argument, 0..4), vec(keyword, 0..4)).prop_map(
+        |(place, code, args, kwargs)| {
+            let (attempt, dispatch, node, work_dir) = place;
+            let (function, hooks, run_callables) = code;
+            Task { attempt, dispatch, node, function, hooks, run_callables, args, kwargs, work_dir }
+        },
+    )
 }
 
 fn report() -> impl Strategy<Value = FromRunner> {
-    let outcome = prop_oneof![
-        blob().prop_map(Outcome::Completed),
-        ".{0,64}".prop_map(Outcome::Failed),
-    ];
+    let outcome =
+        prop_oneof![blob().prop_map(Outcome::Completed), ".{0,64}".prop_map(Outcome::Failed),];
     prop_oneof![
         (any::<u32>(), any::<u32>(), ".{0,8}").prop_map(|(version, pid, python)| {
             let (cloudpickle, covalent) = (python.clone(), python.clone());

@@ -1,0 +1,183 @@
+//! Shares the executor's slots among all dispatches, by the engine's scheduler, and knows which
+//! attempt belongs to whom. Its lock is held for a few lines at a time, never across an await.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cov_core::ids::{AttemptId, DispatchId, NodeId};
+use cov_engine::scheduler::Scheduler;
+use cov_exec::Executor;
+use tokio::sync::{Notify, mpsc};
+
+use crate::owner::Message;
+
+/// The slots of one executor. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    executor: Arc<dyn Executor>,
+    state: Mutex<State>,
+    /// Told whenever no attempt is under way any more.
+    idle: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    scheduler: Scheduler<DispatchId, Work>,
+    attempts: HashMap<AttemptId, Attempt>,
+    closed: bool,
+}
+
+/// A node that wants a slot.
+#[derive(Debug, Clone)]
+pub struct Work {
+    /// Its owner's mailbox.
+    pub mailbox: mpsc::Sender<Message>,
+    /// The node.
+    pub node: NodeId,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    work: Work,
+    /// Whether the executor has the task. A kill waits for that.
+    submitted: bool,
+    kill: bool,
+}
+
+impl Admission {
+    /// Admission to the slots of `executor`.
+    #[must_use]
+    pub fn new(executor: Arc<dyn Executor>) -> Self {
+        let state = State {
+            scheduler: Scheduler::new(executor.slots()),
+            attempts: HashMap::new(),
+            closed: false,
+        };
+        Self { inner: Arc::new(Inner { executor, state: Mutex::new(state), idle: Notify::new() }) }
+    }
+
+    /// The executor whose slots these are.
+    #[must_use]
+    pub fn executor(&self) -> &Arc<dyn Executor> {
+        &self.inner.executor
+    }
+
+    /// Queues nodes under their root dispatch; each is granted a slot when its turn comes.
+    pub fn enqueue(&self, root: &DispatchId, works: impl IntoIterator<Item = Work>) {
+        let mut state = self.lock();
+        for work in works {
+            state.scheduler.enqueue(root.clone(), work);
+        }
+        self.grant(state);
+    }
+
+    /// Notes that a granted slot is used by `attempt`.
+    pub fn begin(&self, attempt: AttemptId, work: Work) {
+        let entry = Attempt { work, submitted: false, kill: false };
+        self.lock().attempts.insert(attempt, entry);
+    }
+
+    /// Gives back a granted slot that nobody uses.
+    pub fn decline(&self) {
+        let mut state = self.lock();
+        state.scheduler.release();
+        self.grant(state);
+    }
+
+    /// Notes that the executor has the task. Returns whether it was to be killed meanwhile.
+    #[must_use]
+    pub fn submitted(&self, attempt: AttemptId) -> bool {
+        match self.lock().attempts.get_mut(&attempt) {
+            Some(entry) => {
+                entry.submitted = true;
+                entry.kill
+            }
+            None => false,
+        }
+    }
+
+    /// Asks for the end of `attempt`. Returns whether the executor is to be told now; otherwise
+    /// the task is still on its way there, and [`Admission::submitted`] tells.
+    #[must_use]
+    pub fn kill(&self, attempt: AttemptId) -> bool {
+        match self.lock().attempts.get_mut(&attempt) {
+            Some(entry) => {
+                entry.kill = true;
+                entry.submitted
+            }
+            None => false,
+        }
+    }
+
+    /// Whose attempt this is.
+    #[must_use]
+    pub fn work(&self, attempt: AttemptId) -> Option<Work> {
+        self.lock().attempts.get(&attempt).map(|entry| entry.work.clone())
+    }
+
+    /// Notes that `attempt` is over and gives its slot to the next. `None` if it was over before.
+    #[must_use]
+    pub fn end(&self, attempt: AttemptId) -> Option<Work> {
+        let mut state = self.lock();
+        let entry = state.attempts.remove(&attempt)?;
+        state.scheduler.release();
+        if state.attempts.is_empty() {
+            self.inner.idle.notify_waiters();
+        }
+        self.grant(state);
+        Some(entry.work)
+    }
+
+    /// Grants no more slots.
+    pub fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    /// Waits until no attempt is under way.
+    pub async fn idle(&self) {
+        loop {
+            let told = self.inner.idle.notified();
+            if self.lock().attempts.is_empty() {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    fn grant(&self, mut state: MutexGuard<'_, State>) {
+        let mut granted = Vec::new();
+        while !state.closed {
+            let Some(work) = state.scheduler.grant() else { break };
+            granted.push(work);
+        }
+        drop(state);
+        granted.into_iter().for_each(|work| self.tell(work));
+    }
+
+    fn tell(&self, work: Work) {
+        let message = Message::Granted { node: work.node };
+        match work.mailbox.try_send(message) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(message)) => {
+                let admission = self.clone();
+                tokio::spawn(async move {
+                    if work.mailbox.send(message).await.is_err() {
+                        admission.decline();
+                    }
+                });
+            }
+            // The owner retired with work in the queue: it was cancelled.
+            Err(mpsc::error::TrySendError::Closed(_)) => self.lock().scheduler.release(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is whole between any two of its calls, also if a caller panicked.
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,332 @@
+//! What the engine asks for, done: tasks handed to the executor, timers, sub-dispatches. Each
+//! runs beside its owner and tells the outcome to the owner's mailbox.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cov_core::asset::{AssetAddress, AssetKey, ContentRef};
+use cov_core::error::Fault;
+use cov_core::graph::NodeKind;
+use cov_core::ids::{AttemptId, DispatchId, NodeId};
+use cov_core::status::Status;
+use cov_engine::dispatch::Dispatch;
+use cov_engine::event::{Event, Outcome};
+use cov_engine::phase::End;
+use cov_exec::{Payload, Task, WorkDir};
+use cov_store::Blob;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use crate::handle::Handle;
+use crate::owner::{ChildOutcome, Delivery, Message};
+use crate::service::Shared;
+use crate::{Error, sublattice};
+
+/// An attempt on its way to the executor.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) dispatch: DispatchId,
+    pub(crate) node: NodeId,
+    pub(crate) attempt: AttemptId,
+    pub(crate) plan: Result<TaskPlan, (Fault, String)>,
+}
+
+/// Where the parts of a task are.
+#[derive(Debug)]
+pub(crate) struct TaskPlan {
+    pub(crate) work_dir: Option<WorkDir>,
+    pub(crate) function: ContentRef,
+    pub(crate) hooks: Option<ContentRef>,
+    pub(crate) run_callables: bool,
+    pub(crate) args: Vec<(NodeId, ContentRef)>,
+    pub(crate) kwargs: Vec<(String, NodeId, ContentRef)>,
+}
+
+/// Reads what the task needs and hands it to the executor.
+pub(crate) fn submit(shared: &Arc<Shared>, submission: Submission) {
+    let shared = Arc::clone(shared);
+    let tasks = shared.tasks.clone();
+    tasks.spawn(async move {
+        let Submission { dispatch, node, attempt, plan } = submission;
+        let task = match plan {
+            Ok(plan) => read_task(&shared, dispatch, node, attempt, plan).await,
+            Err(reason) => Err(reason),
+        };
+        match task {
+            Ok(task) => hand_over(&shared, task).await,
+            Err((fault, message)) => fail(&shared, attempt, fault, message).await,
+        }
+    });
+}
+
+async fn hand_over(shared: &Shared, task: Task) {
+    let attempt = task.attempt;
+    match shared.admission.executor().submit(task).await {
+        Ok(()) if shared.admission.submitted(attempt) => {
+            shared.admission.executor().kill(attempt).await;
+        }
+        // A stopping executor is followed by a restart, which runs the task again.
+        Ok(()) | Err(cov_exec::Error::Stopping) => {}
+        Err(error) => fail(shared, attempt, Fault::Executor, error.to_string()).await,
+    }
+}
+
+/// Ends an attempt that never got to the executor.
+async fn fail(shared: &Shared, attempt: AttemptId, fault: Fault, message: String) {
+    let Some(work) = shared.admission.end(attempt) else { return };
+    let delivery = Delivery {
+        node: work.node,
+        attempt,
+        outcome: Outcome::Failed(fault),
+        assets: Vec::new(),
+        failure: Some(message),
+    };
+    work.mailbox.send(Message::Ended(delivery)).await.ok();
+}
+
+async fn read_task(
+    shared: &Shared,
+    dispatch: DispatchId,
+    node: NodeId,
+    attempt: AttemptId,
+    plan: TaskPlan,
+) -> Result<Task, (Fault, String)> {
+    let mut args = Vec::with_capacity(plan.args.len());
+    for (source, content) in plan.args {
+        args.push((source, payload(shared, &content).await?));
+    }
+    let mut kwargs = Vec::with_capacity(plan.kwargs.len());
+    for (name, source, content) in plan.kwargs {
+        kwargs.push((name, source, payload(shared, &content).await?));
+    }
+    let hooks = match plan.hooks {
+        Some(content) => Some(payload(shared, &content).await?),
+        None => None,
+    };
+    Ok(Task {
+        attempt,
+        dispatch,
+        node,
+        function: payload(shared, &plan.function).await?,
+        hooks,
+        run_callables: plan.run_callables,
+        args,
+        kwargs,
+        work_dir: plan.work_dir,
+    })
+}
+
+async fn payload(shared: &Shared, content: &ContentRef) -> Result<Payload, (Fault, String)> {
+    match shared.contents.read(content).await {
+        Ok(Blob::Small(bytes)) => Ok(Payload::Bytes(bytes)),
+        Ok(Blob::File { path, .. }) => Ok(Payload::File(path)),
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "an input cannot be read");
+            Err((Fault::Server, format!("an input of the task cannot be read: {error}")))
+        }
+    }
+}
+
+/// Kills an attempt, now or as soon as the executor has it.
+pub(crate) fn kill(shared: &Arc<Shared>, attempt: AttemptId) {
+    if shared.admission.kill(attempt) {
+        let executor = Arc::clone(shared.admission.executor());
+        shared.tasks.spawn(async move { executor.kill(attempt).await });
+    }
+}
+
+/// Sends `event` to the owner after `delay`, unless it has retired by then.
+pub(crate) fn send_after(
+    shared: &Arc<Shared>,
+    mailbox: &mpsc::Sender<Message>,
+    delay: Duration,
+    event: Event,
+) {
+    let (mailbox, stopping) = (mailbox.downgrade(), shared.stopping.clone());
+    shared.tasks.spawn(async move {
+        tokio::select! {
+            () = sleep(delay) => {}
+            () = stopping.cancelled() => return,
+        }
+        if let Some(mailbox) = mailbox.upgrade() {
+            mailbox.send(Message::Event(event)).await.ok();
+        }
+    });
+}
+
+/// Starts a sub-dispatch and tells the parent's owner when it has ended.
+pub(crate) fn watch_child(
+    shared: &Arc<Shared>,
+    mailbox: &mpsc::Sender<Message>,
+    node: NodeId,
+    child: DispatchId,
+) {
+    let (handle, mailbox) = (Handle::new(Arc::clone(shared)), mailbox.clone());
+    shared.tasks.spawn(async move {
+        let outcome = match follow_child(&handle, node, &child).await {
+            Ok(outcome) => outcome,
+            Err(Error::Stopping) => return,
+            Err(error) => refused_child(&handle, node, child, &error).await,
+        };
+        mailbox.send(Message::ChildEnded(outcome)).await.ok();
+    });
+}
+
+/// The longest wait between two looks at a sub-dispatch. Its end is told at once; this only
+/// bounds what a missed notice could cost.
+const CHILD_LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+async fn follow_child(
+    handle: &Handle,
+    node: NodeId,
+    child: &DispatchId,
+) -> Result<ChildOutcome, Error> {
+    loop {
+        match handle.start(child).await {
+            Ok(()) => break,
+            Err(error) if is_passing(&error) => sleep(Duration::from_secs(1)).await,
+            Err(error) => return Err(error),
+        }
+    }
+    loop {
+        if handle.is_stopping() {
+            return Err(Error::Stopping);
+        }
+        match child_outcome(handle, node, child).await {
+            Ok(Some(outcome)) => return Ok(outcome),
+            Ok(None) => handle.wait_for_end(child, CHILD_LOOK_AGAIN).await,
+            Err(error) if is_passing(&error) => sleep(Duration::from_secs(1)).await,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn is_passing(error: &Error) -> bool {
+    match error {
+        Error::Store(error) => error.is_transient(),
+        Error::Overloaded => true,
+        _ => false,
+    }
+}
+
+/// A sub-dispatch that cannot be started or read counts as failed, with the reason.
+async fn refused_child(
+    handle: &Handle,
+    node: NodeId,
+    child: DispatchId,
+    error: &Error,
+) -> ChildOutcome {
+    let text = format!("the sub-dispatch {child} cannot run: {error}");
+    let shared = handle.shared();
+    let staged = crate::reports::stage_patiently(&*shared.contents, text.into()).await;
+    let content = match staged {
+        Some(staged) => shared.keep(&child, AssetKey::Error, staged).await.ok(),
+        None => None,
+    };
+    ChildOutcome { node, child, end: End::Failed, output: None, error: content }
+}
+
+/// How `child` ended, or `None` while it has not.
+async fn child_outcome(
+    handle: &Handle,
+    node: NodeId,
+    child: &DispatchId,
+) -> Result<Option<ChildOutcome>, Error> {
+    let shared = handle.shared();
+    let stored = shared.store.load(child).await?;
+    let Some(end) = End::of(stored.state.status) else { return Ok(None) };
+    let is_last = |id: &NodeId| stored.graph.kind(*id) == NodeKind::Postprocess;
+    let last = stored.graph.nodes().find(is_last);
+    let output = last.and_then(|id| stored.nodes.get(id.index())).and_then(|node| node.output);
+    let address = AssetAddress::of_dispatch(AssetKey::Error);
+    let error = shared.store.asset(child, address).await?;
+    let error = error.and_then(|state| state.content().copied());
+    Ok(Some(ChildOutcome { node, child: child.clone(), end, output, error }))
+}
+
+/// Cancels all of a sub-dispatch.
+pub(crate) fn cancel_child(shared: &Arc<Shared>, child: DispatchId) {
+    let handle = Handle::new(Arc::clone(shared));
+    shared.tasks.spawn(async move {
+        if let Err(error) = handle.cancel(&child, &[]).await {
+            tracing::warn!(
+                dispatch.id = %child,
+                error = &error as &dyn std::error::Error,
+                "a sub-dispatch cannot be cancelled"
+            );
+        }
+    });
+}
+
+/// Takes over what a node built as a sub-dispatch.
+pub(crate) fn import_child(
+    shared: &Arc<Shared>,
+    mailbox: &mpsc::Sender<Message>,
+    parent: &DispatchId,
+    node: NodeId,
+) {
+    let (handle, mailbox) = (Handle::new(Arc::clone(shared)), mailbox.clone());
+    let parent = parent.clone();
+    shared.tasks.spawn(async move {
+        let outcome = loop {
+            match sublattice::import(&handle, &parent, node).await {
+                Ok(child) => break Ok(child),
+                Err(Error::Stopping) => return,
+                Err(error) if is_passing(&error) => sleep(Duration::from_secs(1)).await,
+                Err(error) => break Err(error.to_string()),
+            }
+        };
+        mailbox.send(Message::Imported { node, outcome }).await.ok();
+    });
+}
+
+/// The error text of a failed dispatch: its failed nodes, one a line, and below a sub-workflow
+/// the failed nodes of that, indented.
+pub(crate) async fn failure_summary(
+    shared: &Shared,
+    id: &DispatchId,
+    dispatch: &Dispatch,
+) -> String {
+    const NAME_CHARS_MAX: usize = 200;
+    let mut text = "The following tasks failed:".to_owned();
+    let record = match shared.store.record(id).await {
+        Ok(record) => record,
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "names cannot be read");
+            dispatch.failed_nodes().for_each(|node| text.push_str(&format!("\n{node}")));
+            return text;
+        }
+    };
+    for node in dispatch.failed_nodes() {
+        let stored = record.nodes.get(node.index());
+        let name: String = stored
+            .map(|stored| stored.name.chars().take(NAME_CHARS_MAX).collect())
+            .unwrap_or_default();
+        text.push_str(&format!("\n{node}: {name}"));
+        if let Some(child) = stored.and_then(|stored| stored.sub_dispatch.as_ref()) {
+            text.push_str(&inner_summary(shared, child).await);
+        }
+    }
+    text
+}
+
+/// The lines of a failed sub-dispatch, indented.
+async fn inner_summary(shared: &Shared, child: &DispatchId) -> String {
+    const INNER_BYTES_MAX: usize = 16 * 1024;
+    let address = AssetAddress::of_dispatch(AssetKey::Error);
+    let content = match shared.store.asset(child, address).await {
+        Ok(Some(state)) => state.content().copied(),
+        Ok(None) | Err(_) => None,
+    };
+    let Some(content) = content else { return String::new() };
+    let Ok(Blob::Small(bytes)) = shared.contents.read(&content).await else {
+        return String::new();
+    };
+    let text = String::from_utf8_lossy(bytes.get(..INNER_BYTES_MAX).unwrap_or(&bytes)).into_owned();
+    text.lines().skip(1).map(|line| format!("\n    {line}")).collect()
+}
+
+/// Whether `status` says that a dispatch waits to be started.
+pub(crate) fn is_registered_only(status: Status) -> bool {
+    status == Status::NewObject
+}

@@ -1,0 +1,332 @@
+//! What callers can ask of the dispatcher. Commands go to the owner of the dispatch by its
+//! mailbox and are answered when their changes are durable; reads come straight from the store.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cov_core::asset::{Announced, AssetAddress, AssetKey, AssetState, SmallContent};
+use cov_core::ids::{AttemptId, DispatchId, NodeId};
+use cov_core::manifest::Manifest;
+use cov_core::result::Summary;
+use cov_core::status::Status;
+use cov_store::model::{Change, ChangeSet, DispatchRecord, NodeRecord, Query};
+use cov_store::{Awaited, Blob};
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+
+use crate::owner::{self, Message};
+use crate::service::Shared;
+use crate::upload::Upload;
+use crate::{Error, registration};
+
+/// How often a command is sent again because the owner that it was sent to had retired.
+const OWNERS_ASKED_MAX: usize = 16;
+
+/// Cheap to clone; all clones speak to the same dispatcher.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+/// A dispatch that was registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    /// Its id.
+    pub dispatch: DispatchId,
+    /// The assets whose content the client has to send: those that the server does not hold,
+    /// each content once.
+    pub uploads: HashSet<AssetAddress>,
+}
+
+impl Handle {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.shared.stopping.is_cancelled()
+    }
+
+    /// Whether requests are served; false while the server is stopping.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.shared.closing.is_cancelled()
+    }
+
+    /// Checks a manifest and stores it, durably, as a dispatch that is not started.
+    ///
+    /// # Errors
+    /// The manifest is refused, its id is taken, or the store cannot take it; nothing was stored.
+    pub async fn register(&self, manifest: Manifest) -> Result<Registered, Error> {
+        self.check_open()?;
+        registration::register(&self.shared, manifest).await
+    }
+
+    /// Starts a registered dispatch, durably. Does nothing if it was started before.
+    ///
+    /// # Errors
+    /// There is no such dispatch, or assets are missing; the dispatch stays as it was.
+    pub async fn start(&self, dispatch: &DispatchId) -> Result<(), Error> {
+        self.check_open()?;
+        if self.shared.registry.get(dispatch).is_none() {
+            self.complete_assets(dispatch).await?;
+        }
+        self.ask(dispatch, Message::Start).await
+    }
+
+    /// Cancels these nodes of a dispatch, or all if there are none. The request is durable on
+    /// return; the nodes are `CANCELLED` when their processes are gone. Nodes that have ended
+    /// stay as they are.
+    ///
+    /// # Errors
+    /// There is no such dispatch or node.
+    pub async fn cancel(&self, dispatch: &DispatchId, nodes: &[NodeId]) -> Result<(), Error> {
+        self.check_open()?;
+        self.ask(dispatch, |reply| Message::Cancel(nodes.to_vec(), reply)).await
+    }
+
+    /// Makes `child` the sub-dispatch of `node`, which is building it.
+    ///
+    /// # Errors
+    /// There is no such dispatch or node, or the node builds no sub-dispatch now.
+    pub async fn link(
+        &self,
+        dispatch: &DispatchId,
+        node: NodeId,
+        child: &DispatchId,
+    ) -> Result<(), Error> {
+        self.check_open()?;
+        self.summary(child).await?;
+        self.check_node(dispatch, node).await?;
+        self.ask(dispatch, |reply| Message::Link { node, child: child.clone(), reply }).await
+    }
+
+    /// Begins to take in the bytes of an asset; `length` is what the caller announces now.
+    ///
+    /// # Errors
+    /// There is no such dispatch or node, the upload is too large or not what was announced, or
+    /// the dispatch was started and the asset is part of what it runs.
+    pub async fn upload(
+        &self,
+        dispatch: &DispatchId,
+        address: AssetAddress,
+        length: Option<u64>,
+    ) -> Result<Upload, Error> {
+        self.check_open()?;
+        let summary = self.summary(dispatch).await?;
+        check_node_in(&summary, address.node)?;
+        let asset = self.shared.store.asset(dispatch, address).await?;
+        Upload::begin(&self.shared, &summary, address, asset, length).await
+    }
+
+    /// Notes that somebody is about to upload an asset. What exports show does not change before
+    /// the bytes are there.
+    ///
+    /// # Errors
+    /// There is no such dispatch or node, or it is too large.
+    pub async fn announce(
+        &self,
+        dispatch: &DispatchId,
+        address: AssetAddress,
+        announced: Announced,
+    ) -> Result<(), Error> {
+        check_node_in(&self.summary(dispatch).await?, address.node)?;
+        let limit = self.shared.options.upload_bytes_max;
+        if announced.size > limit {
+            return Err(Error::TooLarge { what: address.to_string(), size: announced.size, limit });
+        }
+        Ok(())
+    }
+
+    /// The bytes of an asset; `None` if it is empty or not there. What a running task has printed
+    /// so far can be read.
+    ///
+    /// # Errors
+    /// There is no such dispatch or node, or the bytes are damaged.
+    pub async fn read_asset(
+        &self,
+        dispatch: &DispatchId,
+        address: AssetAddress,
+    ) -> Result<Option<Blob>, Error> {
+        if let Some(state) = self.shared.store.asset(dispatch, address).await? {
+            return match state {
+                AssetState::Present(content) => {
+                    Ok(Some(self.shared.contents.read(&content).await?))
+                }
+                AssetState::Awaited(_) => Ok(None),
+            };
+        }
+        let Some(node) = address.node else { return Ok(None) };
+        self.check_node(dispatch, node).await?;
+        Ok(self.live_output(dispatch, node, address.key).await.map(Blob::Small))
+    }
+
+    /// Everything known of a dispatch. Sizes of what running tasks print are those of now.
+    ///
+    /// # Errors
+    /// There is no such dispatch.
+    pub async fn record(&self, dispatch: &DispatchId) -> Result<DispatchRecord, Error> {
+        let mut record = self.shared.store.record(dispatch).await?;
+        for (index, node) in record.nodes.iter_mut().enumerate() {
+            if node.state.status != Status::Running {
+                continue;
+            }
+            let Some(attempt) = node.state.attempt else { continue };
+            let id = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
+            self.add_live_output(id, attempt, node).await;
+        }
+        Ok(record)
+    }
+
+    /// The short records that `query` asks for.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn summaries(&self, query: &Query) -> Result<Vec<Summary>, Error> {
+        Ok(self.shared.store.summaries(query).await?)
+    }
+
+    /// The short record of one dispatch.
+    ///
+    /// # Errors
+    /// There is no such dispatch.
+    pub async fn summary(&self, dispatch: &DispatchId) -> Result<Summary, Error> {
+        let query = Query { ids: vec![dispatch.clone()], limit: 1, ..Query::default() };
+        let found = self.shared.store.summaries(&query).await?.pop();
+        found.ok_or_else(|| Error::DispatchNotFound { dispatch: dispatch.clone() })
+    }
+
+    /// How many dispatches `query` matches, without its offset and limit.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn count(&self, query: &Query) -> Result<u64, Error> {
+        Ok(self.shared.store.count(query).await?)
+    }
+
+    /// Returns when the dispatch has ended, `at_most` has passed, or the server is stopping; at
+    /// once if the dispatch is not under way.
+    pub async fn wait_for_end(&self, dispatch: &DispatchId, at_most: Duration) {
+        let Some(live) = self.shared.registry.get(dispatch) else { return };
+        tokio::select! {
+            () = live.retired.cancelled() => {}
+            () = sleep(at_most) => {}
+            () = self.shared.closing.cancelled() => {}
+        }
+    }
+
+    /// Somebody outside says how a task ended. Tasks of the local pool report on their own way,
+    /// so this is checked and changes nothing: it is what a late report of theirs would do.
+    ///
+    /// # Errors
+    /// There is no such dispatch or node.
+    pub async fn job_report(
+        &self,
+        dispatch: &DispatchId,
+        node: NodeId,
+        status: Status,
+    ) -> Result<(), Error> {
+        self.check_node(dispatch, node).await?;
+        tracing::debug!(dispatch.id = %dispatch, node.id = %node, %status, "a report from outside");
+        Ok(())
+    }
+
+    async fn ask(
+        &self,
+        dispatch: &DispatchId,
+        message: impl Fn(oneshot::Sender<Result<(), Error>>) -> Message,
+    ) -> Result<(), Error> {
+        for _ in 0..OWNERS_ASKED_MAX {
+            let shared = &self.shared;
+            let live =
+                shared.registry.get_or_create(dispatch, || owner::spawn(shared, dispatch.clone()));
+            let (reply, answer) = oneshot::channel();
+            if live.mailbox.send(message(reply)).await.is_err() {
+                live.retired.cancelled().await;
+                continue;
+            }
+            match timeout(shared.options.reply_timeout, answer).await {
+                Ok(Ok(outcome)) => return outcome,
+                // The owner retired before it took the message.
+                Ok(Err(oneshot::error::RecvError { .. })) => live.retired.cancelled().await,
+                Err(_elapsed) => return Err(Error::Overloaded),
+            }
+        }
+        Err(Error::Overloaded)
+    }
+
+    /// Gives every announced asset its content, where another upload has brought it.
+    async fn complete_assets(&self, dispatch: &DispatchId) -> Result<(), Error> {
+        let Awaited { assets, .. } = self.shared.store.awaited(dispatch).await?;
+        if assets.is_empty() {
+            return Ok(());
+        }
+        let announced: Vec<Announced> = assets.iter().map(|(_, announced)| *announced).collect();
+        let known = self.shared.store.known_contents(&announced).await?;
+        let mut changes = Vec::new();
+        let mut missing = Vec::new();
+        for ((address, _), content) in assets.into_iter().zip(known) {
+            match content {
+                Some(content) => changes.push(Change::Asset { address, content, small: None }),
+                None => missing.push(address),
+            }
+        }
+        if !missing.is_empty() {
+            return Err(Error::AssetsMissing { dispatch: dispatch.clone(), missing });
+        }
+        let at = self.shared.clock.now();
+        self.shared.committer.commit(ChangeSet { dispatch: dispatch.clone(), at, changes }).await
+    }
+
+    async fn live_output(
+        &self,
+        dispatch: &DispatchId,
+        node: NodeId,
+        key: AssetKey,
+    ) -> Option<Bytes> {
+        if !matches!(key, AssetKey::Stdout | AssetKey::Stderr) {
+            return None;
+        }
+        self.shared.registry.get(dispatch)?;
+        let record = self.shared.store.record(dispatch).await.ok()?;
+        let attempt = record.nodes.get(node.index())?.state.attempt?;
+        let (stdout, stderr) = self.shared.admission.executor().live_output(attempt).await?;
+        let printed = if key == AssetKey::Stdout { stdout } else { stderr };
+        (!printed.is_empty()).then_some(printed)
+    }
+
+    async fn add_live_output(&self, id: NodeId, attempt: AttemptId, node: &mut NodeRecord) {
+        let live = self.shared.admission.executor().live_output(attempt).await;
+        let Some((stdout, stderr)) = live else { return };
+        for (key, printed) in [(AssetKey::Stdout, stdout), (AssetKey::Stderr, stderr)] {
+            if !printed.is_empty() {
+                let content = SmallContent::new(printed).content;
+                let address = AssetAddress::of_node(id, key);
+                node.assets.push((address, AssetState::Present(content)));
+            }
+        }
+    }
+
+    async fn check_node(&self, dispatch: &DispatchId, node: NodeId) -> Result<(), Error> {
+        check_node_in(&self.summary(dispatch).await?, Some(node))
+    }
+
+    fn check_open(&self) -> Result<(), Error> {
+        if self.is_ready() { Ok(()) } else { Err(Error::Stopping) }
+    }
+}
+
+fn check_node_in(summary: &Summary, node: Option<NodeId>) -> Result<(), Error> {
+    match node {
+        Some(node) if node.0 >= summary.node_count => {
+            Err(Error::NodeNotFound { dispatch: summary.dispatch_id.clone(), node })
+        }
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,28 @@
+//! The motion: the only owner of live dispatches. One task owns each dispatch that is under way,
+//! one committer makes all their steps durable, one admission shares the executors' slots among
+//! them. Decides nothing itself: that is the engine's. Knows no HTTP and no SQL.
+//!
+//! Follow a dispatch from [`handle`] (what callers ask) to [`owner`] (the loop), [`committer`]
+//! (now it is true), [`admission`] (who may run), [`effects`] (what happens outside), and back
+//! to the owner with the report.
+
+pub mod admission;
+pub mod committer;
+pub mod effects;
+pub mod error;
+pub mod handle;
+pub mod options;
+pub mod owner;
+pub mod registration;
+pub mod registry;
+pub mod reports;
+pub mod service;
+pub mod sublattice;
+pub mod target;
+pub mod upload;
+
+pub use crate::error::Error;
+pub use crate::handle::{Handle, Registered};
+pub use crate::options::Options;
+pub use crate::service::{Parts, Service, start};
+pub use crate::upload::Upload;

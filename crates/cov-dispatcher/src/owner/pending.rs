@@ -1,0 +1,51 @@
+//! What the owner's next commit will hold, and what waits for it.
+
+use cov_core::ids::NodeId;
+use cov_engine::effect::Effect;
+use cov_engine::phase::End;
+use cov_store::model::Change;
+use tokio::sync::oneshot;
+
+use crate::Error;
+
+/// Where a caller waits for an answer.
+pub(crate) type Reply = oneshot::Sender<Result<(), Error>>;
+
+/// Changes that are not stored yet, and what follows when they are.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// Nodes whose state changed; may name one twice.
+    pub(super) nodes: Vec<NodeId>,
+    /// Whether the dispatch's own state changed.
+    pub(super) dispatch_changed: bool,
+    /// Other changes, in order.
+    pub(super) changes: Vec<Change>,
+    /// Texts of nodes that failed for good.
+    pub(super) failures: Vec<(NodeId, String)>,
+    /// Callers to answer.
+    pub(super) replies: Vec<Reply>,
+    /// Effects that may not precede the commit.
+    pub(super) effects: Vec<Effect>,
+    /// How the dispatch ended, if it did.
+    pub(super) finished: Option<End>,
+    /// How many messages went into this.
+    pub(super) messages: usize,
+}
+
+impl Pending {
+    /// Whether there is nothing to store and nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+            && !self.dispatch_changed
+            && self.changes.is_empty()
+            && self.replies.is_empty()
+            && self.effects.is_empty()
+    }
+
+    /// Tells everybody who waits that nothing was stored.
+    pub(super) fn refuse(self) {
+        for reply in self.replies {
+            reply.send(Err(Error::Overloaded)).ok();
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! One step of an owner: a message becomes an event, the engine says what follows, and it is
+//! written down for the next commit or performed at once.
+
+use bytes::Bytes;
+use cov_core::asset::{AssetAddress, AssetKey, ContentRef};
+use cov_core::error::Fault;
+use cov_core::graph::NodeKind;
+use cov_core::ids::{AttemptId, DispatchId, NodeId};
+use cov_engine::effect::Effect;
+use cov_engine::event::{Event, Outcome};
+use cov_engine::machine::{Reject, Step, apply};
+use cov_engine::phase::{End, Phase};
+use cov_store::Staged;
+use cov_store::model::{Change, ChangeSet};
+
+use crate::Error;
+use crate::admission::Work;
+use crate::effects;
+use crate::owner::pending::{Pending, Reply};
+use crate::owner::{ChildOutcome, Delivery, Message, Owner};
+use crate::reports::stage_patiently;
+
+impl Owner {
+    /// Takes one message.
+    pub(super) fn receive(&mut self, message: Message) {
+        self.pending.messages += 1;
+        match message {
+            Message::Start(reply) => self.command(Event::Start, reply),
+            Message::Cancel(nodes, reply) => self.command(Event::Cancel { nodes }, reply),
+            Message::Link { node, child, reply } => self.link(node, child, reply),
+            Message::Granted { node } => self.granted(node),
+            Message::Ended(delivery) => self.ended(delivery),
+            Message::ChildEnded(outcome) => self.child_ended(outcome),
+            Message::Imported { node, outcome } => self.imported(node, outcome),
+            Message::Event(event) => {
+                self.apply(event);
+            }
+        }
+    }
+
+    /// Applies an event. Returns whether it changed anything.
+    pub(super) fn apply(&mut self, event: Event) -> bool {
+        match apply(&mut self.dispatch, event, self.shared.clock.now()) {
+            Ok(step) => {
+                self.follow(step);
+                true
+            }
+            Err(rejected) => {
+                tracing::debug!(reason = %rejected, "an event changed nothing");
+                false
+            }
+        }
+    }
+
+    /// An event that somebody waits for: answered when its changes are durable.
+    fn command(&mut self, event: Event, reply: Reply) {
+        match apply(&mut self.dispatch, event, self.shared.clock.now()) {
+            Ok(step) => {
+                self.follow(step);
+                self.pending.replies.push(reply);
+            }
+            // What was done before may still be on its way to the store.
+            Err(Reject::Duplicate) => self.pending.replies.push(reply),
+            Err(rejected) => {
+                reply.send(Err(self.error_of(&rejected))).ok();
+            }
+        }
+    }
+
+    fn error_of(&self, rejected: &Reject) -> Error {
+        match rejected {
+            Reject::UnknownNode { node } => {
+                Error::NodeNotFound { dispatch: self.id.clone(), node: *node }
+            }
+            Reject::Duplicate | Reject::Stale { .. } | Reject::Illegal { .. } => {
+                Error::IllegalState { what: rejected.to_string() }
+            }
+        }
+    }
+
+    fn follow(&mut self, step: Step) {
+        #[cfg(debug_assertions)]
+        self.check_invariants();
+        self.pending.nodes.extend(step.changed_nodes);
+        self.pending.dispatch_changed |= step.dispatch_changed;
+        let mut works = Vec::new();
+        for effect in step.effects {
+            match effect {
+                Effect::Enqueue { node, .. } => {
+                    works.push(Work { mailbox: self.mailbox.clone(), node });
+                }
+                Effect::Finish { end } => self.pending.finished = Some(end),
+                effect if effect.may_precede_commit() => self.perform(effect),
+                effect => self.pending.effects.push(effect),
+            }
+        }
+        if !works.is_empty() {
+            self.shared.admission.enqueue(&self.loaded.root, works);
+        }
+    }
+
+    #[cfg(debug_assertions)]
+    fn check_invariants(&self) {
+        // Checking is linear in the nodes, so large graphs are left to the simulation.
+        const NODES_MAX: usize = 200;
+        if self.dispatch.graph().len() > NODES_MAX {
+            return;
+        }
+        if let Err(broken) = cov_engine::invariants::check(&self.dispatch) {
+            tracing::error!(rule = broken, "an invariant is broken");
+            debug_assert!(false, "dispatch {}: {broken}", self.id);
+        }
+    }
+
+    fn granted(&mut self, node: NodeId) {
+        let attempt = self.shared.next_attempt();
+        let work = Work { mailbox: self.mailbox.clone(), node };
+        self.shared.admission.begin(attempt, work);
+        if !self.apply(Event::Granted { node, attempt }) {
+            // The node was cancelled while it waited; its slot goes to the next.
+            drop(self.shared.admission.end(attempt));
+        }
+    }
+
+    fn ended(&mut self, delivery: Delivery) {
+        let Delivery { node, attempt, outcome, assets, failure } = delivery;
+        if self.phase_attempt(node) != Some(attempt) {
+            return;
+        }
+        let built = self.dispatch.graph().kind(node) == NodeKind::Sublattice;
+        if !self.apply(Event::Ended { node, attempt, outcome }) {
+            return;
+        }
+        if matches!(self.dispatch.phase(node), Some(Phase::Backoff)) {
+            return;
+        }
+        for (key, staged) in assets {
+            match key {
+                AssetKey::Output if built => {
+                    self.store_asset(node, AssetKey::SublatticeManifest, staged);
+                }
+                AssetKey::Output => {
+                    self.set_output(node, staged.content);
+                    self.store_asset(node, key, staged);
+                }
+                _ => self.store_asset(node, key, staged),
+            }
+        }
+        if outcome != Outcome::Completed {
+            self.note_failure(node, failure);
+        }
+    }
+
+    fn phase_attempt(&self, node: NodeId) -> Option<AttemptId> {
+        match self.dispatch.phase(node)? {
+            Phase::Running { attempt, .. } => Some(*attempt),
+            Phase::Waiting { .. }
+            | Phase::Ready
+            | Phase::Backoff
+            | Phase::Dispatching { .. }
+            | Phase::Ended(_) => None,
+        }
+    }
+
+    fn child_ended(&mut self, outcome: ChildOutcome) {
+        let ChildOutcome { node, child, end, output, error } = outcome;
+        // The output has to be known before the step hands it to the nodes below.
+        let before = self.loaded.node(node).and_then(|contents| contents.output);
+        if let Some(content) = output {
+            self.set_output(node, content);
+        }
+        if !self.apply(Event::ChildEnded { node, child, end }) {
+            self.loaded.contents.get_mut(node.index()).into_iter().for_each(|contents| {
+                contents.output = before;
+            });
+            return;
+        }
+        let aliases = [(AssetKey::Output, output), (AssetKey::Error, error)];
+        for (key, content) in aliases {
+            if let Some(content) = content {
+                self.store_asset(node, key, Staged { content, small: None });
+            }
+        }
+    }
+
+    fn imported(&mut self, node: NodeId, outcome: Result<DispatchId, String>) {
+        match outcome {
+            Ok(child) => {
+                let change = Change::Link { node, child: child.clone() };
+                if self.apply(Event::Linked { node, child }) {
+                    self.pending.changes.push(change);
+                }
+            }
+            Err(reason) => {
+                if self.apply(Event::BuildRefused { node }) {
+                    self.note_failure(node, Some(reason));
+                }
+            }
+        }
+    }
+
+    fn link(&mut self, node: NodeId, child: DispatchId, reply: Reply) {
+        if !self.dispatch.is_under_way() {
+            let status = self.dispatch.state().status;
+            reply.send(Err(Error::not_running(&self.id, status))).ok();
+            return;
+        }
+        self.pending.changes.push(Change::Link { node, child: child.clone() });
+        let changes = self.pending.changes.len();
+        match apply(&mut self.dispatch, Event::Linked { node, child }, self.shared.clock.now()) {
+            Ok(step) => {
+                self.follow(step);
+                self.pending.replies.push(reply);
+            }
+            Err(Reject::Duplicate) => {
+                self.pending.changes.truncate(changes - 1);
+                self.pending.replies.push(reply);
+            }
+            Err(rejected) => {
+                self.pending.changes.truncate(changes - 1);
+                reply.send(Err(self.error_of(&rejected))).ok();
+            }
+        }
+    }
+
+    fn set_output(&mut self, node: NodeId, content: ContentRef) {
+        if let Some(contents) = self.loaded.contents.get_mut(node.index()) {
+            contents.output = Some(content);
+        }
+    }
+
+    fn store_asset(&mut self, node: NodeId, key: AssetKey, staged: Staged) {
+        let address = AssetAddress::of_node(node, key);
+        let Staged { content, small } = staged;
+        self.pending.changes.push(Change::Asset { address, content, small });
+    }
+
+    /// Keeps why a node failed for good, as its error text.
+    fn note_failure(&mut self, node: NodeId, message: Option<String>) {
+        if self.dispatch.phase(node) != Some(&Phase::Ended(End::Failed)) {
+            return;
+        }
+        let fault = self.dispatch.node_state(node).and_then(|state| state.fault);
+        let text = match (fault, message) {
+            (Some(Fault::Timeout), _) => self.timeout_text(node),
+            (_, Some(message)) => message,
+            (_, None) => "the task failed and left no message".to_owned(),
+        };
+        self.pending.failures.push((node, text));
+    }
+
+    fn timeout_text(&self, node: NodeId) -> String {
+        let limit = self.dispatch.policy(node).time_limit.unwrap_or_default();
+        format!(
+            "the task ran longer than its time limit of {} s and was ended",
+            limit.as_secs_f64()
+        )
+    }
+
+    /// Everything to store, as one set; `None` when there is nothing.
+    pub(super) async fn change_set(&mut self, pending: &mut Pending) -> Option<ChangeSet> {
+        let mut changes = std::mem::take(&mut pending.changes);
+        for (node, text) in std::mem::take(&mut pending.failures) {
+            let address = AssetAddress::of_node(node, AssetKey::Error);
+            changes.extend(self.text_asset(address, text).await);
+        }
+        if pending.finished == Some(End::Failed) {
+            let text = effects::failure_summary(&self.shared, &self.id, &self.dispatch).await;
+            let address = AssetAddress::of_dispatch(AssetKey::Error);
+            changes.extend(self.text_asset(address, text).await);
+        }
+        pending.nodes.sort_unstable();
+        pending.nodes.dedup();
+        for node in pending.nodes.drain(..) {
+            if let Some(state) = self.dispatch.node_state(node) {
+                changes.push(Change::Node { node, state });
+            }
+        }
+        if std::mem::take(&mut pending.dispatch_changed) {
+            changes.push(Change::Dispatch(self.dispatch.state()));
+        }
+        let at = self.shared.clock.now();
+        (!changes.is_empty()).then(|| ChangeSet { dispatch: self.id.clone(), at, changes })
+    }
+
+    async fn text_asset(&self, address: AssetAddress, text: String) -> Option<Change> {
+        let staged = stage_patiently(&*self.shared.contents, Bytes::from(text)).await?;
+        let Staged { content, small } = staged;
+        Some(Change::Asset { address, content, small })
+    }
+
+    /// Performs an effect.
+    pub(super) fn perform(&self, effect: Effect) {
+        let (shared, mailbox) = (&self.shared, &self.mailbox);
+        match effect {
+            Effect::Submit { node, attempt } => self.submit(node, attempt),
+            Effect::Kill { attempt } => self.kill(attempt),
+            Effect::StartTimer { node, attempt, limit } => {
+                effects::send_after(shared, mailbox, limit, Event::TimeLimit { node, attempt });
+            }
+            Effect::Retry { node, delay } => {
+                effects::send_after(shared, mailbox, delay, Event::RetryDue { node });
+            }
+            Effect::StartChild { node, child } => {
+                effects::watch_child(shared, mailbox, node, child);
+            }
+            Effect::ImportChild { node } => {
+                effects::import_child(shared, mailbox, &self.id, node);
+            }
+            Effect::CancelChild { child } => effects::cancel_child(shared, child),
+            // Queued together by the step, and noted for the commit.
+            Effect::Enqueue { .. } | Effect::Finish { .. } => {}
+        }
+    }
+
+    pub(super) fn kill(&self, attempt: AttemptId) {
+        effects::kill(&self.shared, attempt);
+    }
+
+    fn submit(&self, node: NodeId, attempt: AttemptId) {
+        let submission = effects::Submission {
+            dispatch: self.id.clone(),
+            node,
+            attempt,
+            plan: self.task_plan(node),
+        };
+        effects::submit(&self.shared, submission);
+    }
+
+    /// Where the parts of a task are, or why it cannot run.
+    fn task_plan(&self, node: NodeId) -> Result<effects::TaskPlan, (Fault, String)> {
+        let work_dir = match self.loaded.target(node) {
+            Some(crate::target::Target::Local { work_dir }) => work_dir.clone(),
+            Some(crate::target::Target::Unknown(reason)) => {
+                return Err((Fault::Executor, reason.clone()));
+            }
+            None => return Err((Fault::Server, "the node has no executor".to_owned())),
+        };
+        let contents = self.loaded.node(node).cloned().unwrap_or_default();
+        let function = contents
+            .function
+            .ok_or_else(|| (Fault::Task, format!("node {node} has no function to run")))?;
+        let inputs = self.dispatch.graph().inputs(node);
+        let output_of = |source: NodeId| {
+            let output = self.loaded.node(source).and_then(|contents| contents.output);
+            output.map(|content| (source, content)).ok_or_else(|| {
+                (Fault::Task, format!("node {source}, an input of node {node}, has no output"))
+            })
+        };
+        Ok(effects::TaskPlan {
+            work_dir,
+            function,
+            hooks: contents.hooks,
+            run_callables: self.dispatch.graph().kind(node) != NodeKind::Helper,
+            args: inputs.args.into_iter().map(output_of).collect::<Result<_, _>>()?,
+            kwargs: inputs
+                .kwargs
+                .into_iter()
+                .map(|(name, source)| {
+                    output_of(source).map(|(node, content)| (name, node, content))
+                })
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! How a manifest becomes a stored dispatch, and which contents its client has to send.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use cov_core::asset::{Announced, AssetAddress, AssetKey, AssetState, ContentRef};
+use cov_core::ids::{DispatchId, NodeId, Sha1Digest};
+use cov_core::manifest::{Manifest, ManifestAsset, ManifestNode, NAME_INLINE_BYTES_MAX};
+use cov_core::state::NodeState;
+use cov_core::status::Status;
+use cov_store::model::{Change, ChangeSet, NewNode, Registration};
+use cov_store::{Contents, Staged};
+
+use crate::Error;
+use crate::handle::Registered;
+use crate::reports::stage;
+use crate::service::Shared;
+
+/// How much of a long name stays in its row. Bytes.
+const NAME_BEGINNING_BYTES: usize = 256;
+
+pub(crate) async fn register(shared: &Shared, manifest: Manifest) -> Result<Registered, Error> {
+    let graph = manifest.graph(shared.options.nodes_max)?;
+    let announced: Vec<Announced> = manifest.assets.iter().map(|asset| asset.announced).collect();
+    let known = shared.store.known_contents(&announced).await?;
+    let dispatch = manifest.dispatch_id.clone().unwrap_or_else(|| shared.new_dispatch_id());
+    let (assets, uploads) = plan_uploads(&manifest.assets, known);
+    let (nodes, names) = nodes_and_names(&*shared.contents, manifest.nodes).await?;
+    let registration = Registration {
+        root: dispatch.clone(),
+        parent: None,
+        lattice: manifest.lattice,
+        executors: manifest.executors,
+        nodes,
+        edges: graph.edges().collect(),
+        assets,
+    };
+    let mut changes = vec![Change::Register(Box::new(registration))];
+    changes.extend(names);
+    let at = shared.clock.now();
+    shared.committer.commit(ChangeSet { dispatch: dispatch.clone(), at, changes }).await?;
+    Ok(Registered { dispatch, uploads })
+}
+
+/// Announced assets whose content is stored are there already; of the others, each content is
+/// asked for once. Another dispatch's pending upload is never counted on.
+fn plan_uploads(
+    announced: &[ManifestAsset],
+    known: Vec<Option<ContentRef>>,
+) -> (Vec<(AssetAddress, AssetState)>, HashSet<AssetAddress>) {
+    let mut asked: HashSet<(Sha1Digest, u64)> = HashSet::new();
+    let mut uploads = HashSet::new();
+    let mut assets = Vec::with_capacity(announced.len());
+    for (asset, known) in announced.iter().zip(known) {
+        let Announced { size, sha1 } = asset.announced;
+        let state = match known {
+            Some(content) => AssetState::Present(content),
+            None => {
+                let first = sha1.is_none_or(|sha1| asked.insert((sha1, size)));
+                if first {
+                    uploads.insert(asset.address);
+                }
+                AssetState::Awaited(asset.announced)
+            }
+        };
+        assets.push((asset.address, state));
+    }
+    (assets, uploads)
+}
+
+/// The nodes as they are stored, and the assets that hold names too long for a row.
+pub(crate) async fn nodes_and_names(
+    contents: &dyn Contents,
+    nodes: Vec<ManifestNode>,
+) -> Result<(Vec<NewNode>, Vec<Change>), Error> {
+    let mut stored = Vec::with_capacity(nodes.len());
+    let mut names = Vec::new();
+    for (index, mut node) in nodes.into_iter().enumerate() {
+        if node.name.len() > NAME_INLINE_BYTES_MAX {
+            let beginning = node.name.floor_char_boundary(NAME_BEGINNING_BYTES);
+            let short = node.name.get(..beginning).unwrap_or_default().to_owned();
+            let whole = std::mem::replace(&mut node.name, short);
+            let id = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
+            let address = AssetAddress::of_node(id, AssetKey::Name);
+            let Staged { content, small } = stage(contents, Bytes::from(whole)).await?;
+            names.push(Change::Asset { address, content, small });
+        }
+        stored.push(new_node(node));
+    }
+    Ok((stored, names))
+}
+
+fn new_node(node: ManifestNode) -> NewNode {
+    // A replaced electron runs like a new one.
+    let status = match node.status {
+        Status::PendingReplacement => Status::NewObject,
+        status => status,
+    };
+    NewNode {
+        name: node.name,
+        kind: node.kind,
+        task_group: node.task_group,
+        executor: node.executor,
+        state: NodeState { status, ..NodeState::default() },
+    }
+}
+
+/// The id of the sub-dispatch that a node built: the same for the same attempt, so that taking
+/// it over twice, with a crash in between, makes one.
+pub(crate) fn child_id(
+    parent: &DispatchId,
+    node: NodeId,
+    attempt: &str,
+) -> Result<DispatchId, Error> {
+    let seed = format!("{parent}/{node}/{attempt}");
+    let digest = cov_core::asset::SmallContent::new(Bytes::from(seed)).content.id;
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(digest.as_bytes().get(..16).unwrap_or(&[0; 16]));
+    let id = uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string();
+    id.parse().map_err(|_source| Error::Internal(format!("{id} is no dispatch id")))
+}

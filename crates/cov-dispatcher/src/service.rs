@@ -1,0 +1,184 @@
+//! Puts the dispatcher together, brings back what was under way, and takes it apart again.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use cov_core::asset::{AssetAddress, AssetKey, ContentRef};
+use cov_core::ids::{AttemptId, DispatchId};
+use cov_core::time::Clock;
+use cov_exec::{Executor, Report};
+use cov_store::model::{Change, ChangeSet};
+use cov_store::{Contents, Staged, Store};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::Admission;
+use crate::committer::Committer;
+use crate::handle::Handle;
+use crate::options::Options;
+use crate::registry::Registry;
+use crate::sublattice::SublatticeFormat;
+use crate::{Error, owner, reports};
+
+/// What the dispatcher is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The state of all dispatches.
+    pub store: Arc<dyn Store>,
+    /// The bytes of all contents.
+    pub contents: Arc<dyn Contents>,
+    /// Runs tasks; its reports come in by `reports`.
+    pub executor: Arc<dyn Executor>,
+    /// The reports of `executor`.
+    pub reports: mpsc::Receiver<Report>,
+    /// Reads what tasks build.
+    pub sublattices: Arc<dyn SublatticeFormat>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What all owners and handles share.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) contents: Arc<dyn Contents>,
+    pub(crate) sublattices: Arc<dyn SublatticeFormat>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) committer: Committer,
+    pub(crate) registry: Registry,
+    pub(crate) admission: Admission,
+    /// Owners and what they do beside themselves.
+    pub(crate) tasks: TaskTracker,
+    /// Cancelled first: new requests are refused, waiting ones are answered.
+    pub(crate) closing: CancellationToken,
+    /// Cancelled later: owners end where they stand.
+    pub(crate) stopping: CancellationToken,
+    epoch: u32,
+    attempts: AtomicU32,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn next_attempt(&self) -> AttemptId {
+        AttemptId::new(self.epoch, self.attempts.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn new_dispatch_id(&self) -> DispatchId {
+        let text = uuid::Uuid::new_v4().to_string();
+        #[expect(clippy::expect_used, reason = "a UUID is made of characters that ids may have")]
+        text.parse().expect("a UUID is a dispatch id")
+    }
+
+    /// Stores an asset of a dispatch that has no owner at work on it.
+    pub(crate) async fn keep(
+        &self,
+        dispatch: &DispatchId,
+        key: AssetKey,
+        staged: Staged,
+    ) -> Result<ContentRef, Error> {
+        let Staged { content, small } = staged;
+        let address = AssetAddress::of_dispatch(key);
+        let changes = vec![Change::Asset { address, content, small }];
+        let at = self.clock.now();
+        self.committer.commit(ChangeSet { dispatch: dispatch.clone(), at, changes }).await?;
+        Ok(content)
+    }
+}
+
+/// The running dispatcher. Dropping it leaves its tasks running; see [`Service::stop`].
+#[derive(Debug)]
+pub struct Service {
+    shared: Arc<Shared>,
+    committer: JoinHandle<()>,
+    reports: JoinHandle<()>,
+}
+
+/// Starts the dispatcher: counts the boot epoch, and resumes every dispatch that was under way
+/// when the server stopped.
+///
+/// # Errors
+/// The store is unavailable.
+pub async fn start(options: Options, parts: Parts) -> Result<(Handle, Service), Error> {
+    let Parts { store, contents, executor, reports, sublattices, clock } = parts;
+    let epoch = store.begin_epoch().await?;
+    let unfinished = store.unfinished().await?;
+    let (committer, committing) = Committer::new(Arc::clone(&store));
+    let admission = Admission::new(executor);
+    let reporting = reports::run(reports, admission.clone(), Arc::clone(&contents));
+    let shared = Arc::new(Shared {
+        options,
+        store,
+        contents,
+        sublattices,
+        clock,
+        committer,
+        registry: Registry::default(),
+        admission,
+        tasks: TaskTracker::new(),
+        closing: CancellationToken::new(),
+        stopping: CancellationToken::new(),
+        epoch,
+        attempts: AtomicU32::new(0),
+    });
+    let committer = tokio::spawn(committing);
+    let reports = tokio::spawn(reporting);
+    if !unfinished.is_empty() {
+        tracing::info!(count = unfinished.len(), "resuming dispatches that were under way");
+    }
+    for dispatch in unfinished {
+        shared.registry.get_or_create(&dispatch, || owner::spawn(&shared, dispatch.clone()));
+    }
+    Ok((Handle::new(Arc::clone(&shared)), Service { shared, committer, reports }))
+}
+
+impl Service {
+    /// Refuses new requests and answers those that wait. Tasks go on.
+    pub fn close(&self) {
+        self.shared.closing.cancel();
+        self.shared.admission.close();
+    }
+
+    /// Stops: no more tasks begin, those under way may end within `grace`, the rest is left to
+    /// be resumed at the next start. Everything that happened is durable on return.
+    pub async fn stop(self, grace: Duration) {
+        self.close();
+        let shared = self.shared;
+        if tokio::time::timeout(grace, shared.admission.idle()).await.is_err() {
+            tracing::info!("tasks are still running; they will be resumed at the next start");
+        }
+        settle(&shared).await;
+        shared.admission.executor().stop().await;
+        shared.stopping.cancel();
+        shared.tasks.close();
+        shared.tasks.wait().await;
+        self.reports.abort();
+        drop(shared);
+        // Ends when the last sender is gone; handles that callers still hold keep one, so it is
+        // not waited for without limit.
+        const LAST_COMMITS_MAX: Duration = Duration::from_secs(2);
+        let aborter = self.committer.abort_handle();
+        if tokio::time::timeout(LAST_COMMITS_MAX, self.committer).await.is_err() {
+            aborter.abort();
+        }
+    }
+}
+
+/// Gives owners a moment to store what has just been reported.
+async fn settle(shared: &Shared) {
+    const STEPS: u32 = 20;
+    for _ in 0..STEPS {
+        if shared.registry.is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
