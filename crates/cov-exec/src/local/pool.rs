@@ -1,0 +1,440 @@
+//! Which runner does what. One lock guards it all and is never held across an await; the tasks
+//! that speak with the zygote and the runners call in here.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use cov_core::error::Fault;
+use cov_core::frames::Exit;
+use cov_core::ids::AttemptId;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::LocalOptions;
+use super::capture::{Files, Spool};
+use super::runner::{self, Order};
+use super::zygote::{self, Request};
+use crate::{Ending, Error, Event, Outcome, Payload, Report, Task};
+
+/// The pool, shared by everything that works for it.
+#[derive(Debug)]
+pub(super) struct Pool {
+    pub(super) options: LocalOptions,
+    pub(super) stopping: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    reports: mpsc::Sender<Report>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    zygote: Zygote,
+    runners: HashMap<u64, Runner>,
+    /// Runners that wait for a task; the one used last is used next, since its memory is warm.
+    idle: Vec<u64>,
+    queue: VecDeque<Task>,
+    running: HashMap<AttemptId, u64>,
+    runners_made: u64,
+}
+
+#[derive(Debug, Default)]
+enum Zygote {
+    /// There is none; the next task starts one.
+    #[default]
+    Down,
+    Starting,
+    Up(mpsc::Sender<Request>),
+    Closed,
+}
+
+#[derive(Debug)]
+struct Runner {
+    orders: mpsc::Sender<Order>,
+    /// The process, once it is known.
+    pid: Option<u32>,
+    attempt: Option<AttemptId>,
+    /// Whether its task is being killed.
+    killed: bool,
+    /// Whether it takes no more tasks.
+    ending: bool,
+    greeted: bool,
+}
+
+/// What a runner was doing when it was taken out of the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Departed {
+    pub(super) attempt: Option<AttemptId>,
+    pub(super) killed: bool,
+}
+
+impl Pool {
+    pub(super) fn new(options: LocalOptions, reports: mpsc::Sender<Report>) -> Self {
+        Self {
+            options,
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            reports,
+            state: Mutex::default(),
+        }
+    }
+
+    pub(super) fn workers(&self) -> usize {
+        self.options.workers.max(1)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What a panicking holder left is consistent enough to end the runners.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the zygote, in the background.
+    pub(super) fn start(self: &Arc<Self>) {
+        self.wake_zygote(&mut self.state());
+    }
+
+    /// Takes no more tasks and lets everything end.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.zygote = Zygote::Closed;
+        state.queue.clear();
+        self.stopping.cancel();
+        self.tasks.close();
+    }
+
+    /// Returns when all processes are gone, after [`Pool::close`].
+    pub(super) async fn gone(&self) {
+        self.tasks.wait().await;
+    }
+
+    pub(super) fn submit(self: &Arc<Self>, task: Task) -> Result<(), Error> {
+        let mut state = self.state();
+        if matches!(state.zygote, Zygote::Closed) {
+            return Err(Error::Stopping);
+        }
+        state.queue.push_back(task);
+        self.wake_zygote(&mut state);
+        self.pump(&mut state);
+        Ok(())
+    }
+
+    pub(super) async fn kill(self: &Arc<Self>, attempt: AttemptId) {
+        let waiting = {
+            let mut state = self.state();
+            let place = state.queue.iter().position(|task| task.attempt == attempt);
+            match place {
+                Some(place) => state.queue.remove(place).is_some(),
+                None => {
+                    self.kill_running(&mut state, attempt);
+                    false
+                }
+            }
+        };
+        if waiting {
+            self.report_end(attempt, Outcome::Killed, <_>::default()).await;
+        }
+    }
+
+    fn kill_running(self: &Arc<Self>, state: &mut State, attempt: AttemptId) {
+        let Some(number) = state.running.get(&attempt).copied() else { return };
+        let Some(runner) = state.runners.get_mut(&number) else { return };
+        if runner.killed {
+            return;
+        }
+        runner.killed = true;
+        runner.ending = true;
+        let grace = self.options.kill_grace;
+        send(&state.zygote, Request::Kill { runner: number, grace });
+        self.pump(state);
+    }
+
+    /// Ends a runner that cannot be spoken with any more, or whose work is void.
+    pub(super) fn kill_runner(&self, number: u64) {
+        let mut state = self.state();
+        if let Some(runner) = state.runners.get_mut(&number) {
+            runner.ending = true;
+        }
+        state.idle.retain(|idle| *idle != number);
+        let grace = std::time::Duration::ZERO;
+        send(&state.zygote, Request::Kill { runner: number, grace });
+    }
+
+    pub(super) async fn live_output(&self, attempt: AttemptId) -> Option<(Bytes, Bytes)> {
+        let number = self.runner_of(attempt)?;
+        let files = Files::of(&self.options.run_dir, number);
+        let read = tokio::task::spawn_blocking(move || files.read()).await.ok()?;
+        // The runner may have gone on to another task meanwhile.
+        (self.runner_of(attempt) == Some(number)).then_some(read)
+    }
+
+    fn runner_of(&self, attempt: AttemptId) -> Option<u64> {
+        self.state().running.get(&attempt).copied()
+    }
+
+    /// A runner has said hello.
+    pub(super) fn runner_ready(self: &Arc<Self>, number: u64) {
+        let mut state = self.state();
+        if let Some(runner) = state.runners.get_mut(&number) {
+            runner.greeted = true;
+            if !runner.ending {
+                state.idle.push(number);
+            }
+        }
+        self.pump(&mut state);
+    }
+
+    /// A runner's task ended by itself. Whether the runner goes on: not if the task was being
+    /// killed, which then ends with the runner's end.
+    pub(super) fn runner_done(self: &Arc<Self>, number: u64) -> bool {
+        let mut state = self.state();
+        let Some(runner) = state.runners.get_mut(&number) else { return false };
+        if runner.killed {
+            return false;
+        }
+        let attempt = runner.attempt.take();
+        if !runner.ending {
+            state.idle.push(number);
+        }
+        if let Some(attempt) = attempt {
+            state.running.remove(&attempt);
+        }
+        self.pump(&mut state);
+        true
+    }
+
+    /// A runner is gone. `None` when it was not known any more.
+    pub(super) fn runner_gone(self: &Arc<Self>, number: u64) -> Option<Departed> {
+        let mut state = self.state();
+        let runner = state.runners.remove(&number)?;
+        state.idle.retain(|idle| *idle != number);
+        if let Some(attempt) = runner.attempt {
+            state.running.remove(&attempt);
+        }
+        // One that never said hello would be followed by another of its kind, without end.
+        if runner.greeted {
+            self.pump(&mut state);
+        }
+        Some(Departed { attempt: runner.attempt, killed: runner.killed })
+    }
+
+    /// The zygote serves.
+    pub(super) fn zygote_up(self: &Arc<Self>, requests: mpsc::Sender<Request>) {
+        let mut state = self.state();
+        if !matches!(state.zygote, Zygote::Closed) {
+            state.zygote = Zygote::Up(requests);
+            self.pump(&mut state);
+        }
+    }
+
+    /// No zygote could be started: everything that waits fails.
+    pub(super) async fn zygote_failed(&self, message: &str) {
+        let waiting = {
+            let mut state = self.state();
+            if !matches!(state.zygote, Zygote::Closed) {
+                state.zygote = Zygote::Down;
+            }
+            std::mem::take(&mut state.queue)
+        };
+        self.fail_all(waiting, message).await;
+    }
+
+    /// The zygote died. Returns the process groups of its runners. With `restart`, or when tasks
+    /// wait, another is started.
+    pub(super) fn zygote_lost(self: &Arc<Self>, restart: bool) -> Vec<u32> {
+        let mut state = self.state();
+        state.idle.clear();
+        for runner in state.runners.values_mut() {
+            runner.ending = true;
+            runner.tell(Order::ZygoteLost);
+        }
+        let groups = state.runners.values().filter_map(|runner| runner.pid).collect();
+        if !matches!(state.zygote, Zygote::Closed) {
+            state.zygote = Zygote::Down;
+            if restart || !state.queue.is_empty() {
+                self.wake_zygote(&mut state);
+            }
+        }
+        groups
+    }
+
+    /// The zygote made a runner's process.
+    pub(super) fn forked(&self, number: u64, pid: u32) {
+        if let Some(runner) = self.state().runners.get_mut(&number) {
+            runner.pid = Some(pid);
+        }
+    }
+
+    /// A runner's process, and all that it started, is gone.
+    pub(super) fn exited(&self, number: u64, exit: Exit) {
+        if let Some(runner) = self.state().runners.get_mut(&number) {
+            runner.ending = true;
+            runner.tell(Order::Exited(exit));
+        }
+    }
+
+    /// The system made no process for a runner. Waiting tasks fail if no other runner is left.
+    pub(super) async fn fork_failed(&self, number: u64, message: &str) {
+        let waiting = {
+            let mut state = self.state();
+            state.runners.remove(&number);
+            let hopeless = state.runners.values().all(|runner| runner.ending);
+            if hopeless { std::mem::take(&mut state.queue) } else { VecDeque::new() }
+        };
+        let message = format!("No runner process could be made: {message}");
+        self.fail_all(waiting, &message).await;
+    }
+
+    /// A runner ended before it could take a task: tasks that wait fail with what it said.
+    pub(super) async fn runner_unusable(&self, message: &str) {
+        let waiting = std::mem::take(&mut self.state().queue);
+        self.fail_all(waiting, message).await;
+    }
+
+    async fn fail_all(&self, tasks: VecDeque<Task>, message: &str) {
+        for task in tasks {
+            let message = message.to_owned();
+            let outcome = Outcome::Failed { fault: Fault::Executor, message };
+            self.report_end(task.attempt, outcome, <_>::default()).await;
+        }
+    }
+
+    pub(super) async fn report_end(
+        &self,
+        attempt: AttemptId,
+        outcome: Outcome,
+        (stdout, stderr): (Payload, Payload),
+    ) {
+        self.report(attempt, Event::Ended(Ending { outcome, stdout, stderr })).await;
+    }
+
+    /// Reports, unless the executor is stopping.
+    pub(super) async fn report(&self, attempt: AttemptId, event: Event) {
+        tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => {}
+            sent = self.reports.send(Report { attempt, event }) => {
+                if sent.is_err() {
+                    tracing::debug!(%attempt, "nobody takes reports any more");
+                }
+            }
+        }
+    }
+
+    /// Where an attempt's large outputs go.
+    pub(super) fn spool(&self, attempt: AttemptId) -> Spool {
+        Spool::of(&self.options.spool_dir, attempt)
+    }
+
+    fn wake_zygote(self: &Arc<Self>, state: &mut State) {
+        if matches!(state.zygote, Zygote::Down) {
+            state.zygote = Zygote::Starting;
+            self.tasks.spawn(zygote::run(Arc::clone(self)));
+        }
+    }
+
+    /// Gives waiting tasks to idle runners, and asks for the runners that are missing.
+    fn pump(self: &Arc<Self>, state: &mut State) {
+        let workers = self.workers();
+        while state.busy() < workers
+            && let Some(number) = state.next_idle()
+        {
+            let Some(task) = state.queue.pop_front() else {
+                state.idle.push(number);
+                break;
+            };
+            state.assign(number, task);
+        }
+        let Zygote::Up(requests) = &state.zygote else { return };
+        let requests = requests.clone();
+        // One more than needed, so that a task never waits for a fork.
+        let wanted = workers.min(state.busy() + state.queue.len()) + 1;
+        let present = state.runners.values().filter(|runner| !runner.ending).count();
+        for _ in present..wanted {
+            if !self.add_runner(state, &requests) {
+                break;
+            }
+        }
+    }
+
+    fn add_runner(self: &Arc<Self>, state: &mut State, zygote: &mpsc::Sender<Request>) -> bool {
+        let number = state.runners_made;
+        let (ours, theirs) = match runner::socket_pair() {
+            Ok(pair) => pair,
+            Err(error) => {
+                tracing::error!(%error, "no socket for a runner");
+                return false;
+            }
+        };
+        if zygote.try_send(Request::Fork { runner: number, socket: theirs }).is_err() {
+            return false;
+        }
+        state.runners_made += 1;
+        let (orders, received) = mpsc::channel(runner::ORDERS_MAX);
+        let runner = Runner {
+            orders,
+            pid: None,
+            attempt: None,
+            killed: false,
+            ending: false,
+            greeted: false,
+        };
+        state.runners.insert(number, runner);
+        let runner = runner::Runner::new(Arc::clone(self), number, ours, received);
+        self.tasks.spawn(runner.run());
+        true
+    }
+}
+
+impl Runner {
+    fn tell(&self, order: Order) {
+        if let Err(error) = self.orders.try_send(order) {
+            // Its queue has room for all it can ever be told, so it has ended by itself.
+            tracing::debug!(%error, "a runner cannot be told");
+        }
+    }
+}
+
+impl State {
+    fn busy(&self) -> usize {
+        let busy = |runner: &&Runner| runner.attempt.is_some() && !runner.ending;
+        self.runners.values().filter(busy).count()
+    }
+
+    fn next_idle(&mut self) -> Option<u64> {
+        while let Some(number) = self.idle.pop() {
+            if self.runners.get(&number).is_some_and(|runner| !runner.ending) {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn assign(&mut self, number: u64, task: Task) {
+        let Some(runner) = self.runners.get_mut(&number) else { return };
+        let attempt = task.attempt;
+        match runner.orders.try_send(Order::Run(Box::new(task))) {
+            Ok(()) => {
+                runner.attempt = Some(attempt);
+                self.running.insert(attempt, number);
+            }
+            Err(
+                mpsc::error::TrySendError::Full(order) | mpsc::error::TrySendError::Closed(order),
+            ) => {
+                // It is on its way out; another takes the task.
+                runner.ending = true;
+                if let Order::Run(task) = order {
+                    self.queue.push_front(*task);
+                }
+            }
+        }
+    }
+}
+
+fn send(zygote: &Zygote, request: Request) {
+    if let Zygote::Up(requests) = zygote
+        && requests.try_send(request).is_err()
+    {
+        tracing::error!("the zygote takes no requests");
+    }
+}

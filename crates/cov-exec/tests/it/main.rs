@@ -1,0 +1,4 @@
+//! Executors, run with a real Python: `COV_TEST_PYTHON` names it, else `python3` on PATH.
+
+mod conformance;
+mod support;
