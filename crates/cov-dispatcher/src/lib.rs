@@ -21,6 +21,9 @@ pub mod sublattice;
 pub mod target;
 pub mod upload;
 
+/// The store's types as they come out of a [`Handle`], for callers that need no store themselves.
+pub use cov_store as store;
+
 pub use crate::error::Error;
 pub use crate::handle::{Handle, Registered};
 pub use crate::options::Options;

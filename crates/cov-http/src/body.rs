@@ -1,0 +1,254 @@
+//! Reads request bodies within limits of size and patience. Holds no more than one chunk of a
+//! streamed body, and knows no format but JSON.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, header};
+use cov_core::error::ErrorCode;
+use http_body_util::BodyExt as _;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::Limits;
+use crate::error::{Refusal, Step};
+
+/// A body that is read chunk by chunk.
+#[derive(Debug)]
+pub(crate) struct Chunks {
+    body: Body,
+    announced: Option<u64>,
+    taken: u64,
+    limit: u64,
+    patience: Duration,
+}
+
+impl Chunks {
+    /// Begins to read `body`, of which at most `limit` bytes are taken.
+    ///
+    /// # Errors
+    /// The announced length is over the limit; nothing was read.
+    pub(crate) fn new(
+        body: Body,
+        headers: &HeaderMap,
+        limit: u64,
+        limits: &Limits,
+    ) -> Result<Self, Refusal> {
+        let announced = content_length(headers)?;
+        if announced.is_some_and(|length| length > limit) {
+            return Err(too_long(limit));
+        }
+        Ok(Self { body, announced, taken: 0, limit, patience: limits.body_wait })
+    }
+
+    /// The announced length, if there is one.
+    pub(crate) fn announced(&self) -> Option<u64> {
+        self.announced
+    }
+
+    /// The next bytes, or `None` at the end.
+    ///
+    /// # Errors
+    /// The body is over its limit, is cut off, or its sender stalls.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+        loop {
+            let frame = tokio::time::timeout(self.patience, self.body.frame()).await;
+            let frame = frame.map_err(|_| cut_off("the body did not arrive in time"))?;
+            let Some(frame) = frame else { return Ok(None) };
+            let frame = frame.map_err(|_| cut_off("the body is cut off"))?;
+            let Ok(data) = frame.into_data() else { continue };
+            self.taken = self.taken.saturating_add(data.len() as u64);
+            if self.taken > self.limit {
+                return Err(too_long(self.limit));
+            }
+            return Ok(Some(data));
+        }
+    }
+
+    /// All bytes at once.
+    pub(crate) async fn collect(mut self) -> Result<Vec<u8>, Refusal> {
+        // What is announced may never come, so only a little of it is believed.
+        const BELIEVED_BYTES_MAX: u64 = 1 << 20;
+        let expected = self.announced.unwrap_or(0).min(BELIEVED_BYTES_MAX);
+        let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
+        while let Some(chunk) = self.next().await? {
+            if bytes.len() + chunk.len() > bytes.capacity() {
+                self.grow(&mut bytes, chunk.len());
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
+    /// Once the believed part has come, room for all that is announced, so that the body is
+    /// never copied into twice its size.
+    fn grow(&self, bytes: &mut Vec<u8>, more: usize) {
+        let announced = self.announced.and_then(|length| usize::try_from(length).ok());
+        let missing = announced.map_or(0, |length| length.saturating_sub(bytes.len()));
+        if missing >= more {
+            bytes.reserve_exact(missing);
+        }
+    }
+
+    /// Reads to the end and drops everything, so that the sender gets to read the answer.
+    pub(crate) async fn discard(mut self) -> Result<(), Refusal> {
+        while self.next().await?.is_some() {}
+        Ok(())
+    }
+}
+
+/// A small JSON body, whatever its type is said to be.
+pub(crate) async fn json<T: DeserializeOwned>(
+    body: Body,
+    headers: &HeaderMap,
+    limits: &Limits,
+) -> Result<T, Refusal> {
+    let bytes = Chunks::new(body, headers, limits.body_bytes, limits)?.collect().await?;
+    parse(&bytes, "body")
+}
+
+/// Parses `bytes` as JSON; `root` begins the path of a fault.
+///
+/// # Errors
+/// Where the fault is and what it is.
+pub(crate) fn parse<'de, T: Deserialize<'de>>(
+    bytes: &'de [u8],
+    root: &'static str,
+) -> Result<T, Refusal> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader)
+        .map_err(|error| fault(bytes, &error, vec![root.into()]))?;
+    reader.end().map_err(|error| syntax_fault(bytes, &error))?;
+    Ok(value)
+}
+
+/// The announced length of a body.
+///
+/// # Errors
+/// The header is malformed.
+pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+    let Some(value) = headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    length.map(Some).ok_or_else(|| {
+        Refusal::new(ErrorCode::InvalidParameter, "the Content-Length header is malformed")
+    })
+}
+
+/// Where in a body, below `loc`, a value of the wrong kind stands, or where it ceases to be JSON.
+pub(crate) fn fault(
+    bytes: &[u8],
+    error: &serde_path_to_error::Error<serde_json::Error>,
+    mut loc: Vec<Step>,
+) -> Refusal {
+    use serde_path_to_error::Segment;
+    if error.inner().classify() != serde_json::error::Category::Data {
+        return syntax_fault(bytes, error.inner());
+    }
+    for segment in error.path() {
+        match segment {
+            Segment::Seq { index } => loc.push(Step::Index(*index)),
+            Segment::Map { key } => loc.push(Step::from(key.clone())),
+            Segment::Enum { variant } => loc.push(Step::from(variant.clone())),
+            Segment::Unknown => {}
+        }
+    }
+    data_fault(error.inner(), loc)
+}
+
+fn data_fault(error: &serde_json::Error, mut loc: Vec<Step>) -> Refusal {
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    let missing = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+    if let Some(name) = missing {
+        loc.push(Step::from(name.to_owned()));
+        return Refusal::at(ErrorCode::InvalidBody, "missing", loc, "Field required");
+    }
+    let kind = if text.starts_with("unknown variant") { "enum" } else { "value_error" };
+    Refusal::at(ErrorCode::InvalidBody, kind, loc, shorten(text))
+}
+
+/// The message may quote the value, and a value may be long.
+fn shorten(text: &str) -> String {
+    const SHOWN_CHARS: usize = 300;
+    let mut shown: String = text.chars().take(SHOWN_CHARS).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn syntax_fault(bytes: &[u8], error: &serde_json::Error) -> Refusal {
+    let loc = vec!["body".into(), Step::Index(offset_of(bytes, error))];
+    let said = format!("JSON decode error: {error}");
+    Refusal::at(ErrorCode::MalformedJson, "json_invalid", loc, said)
+}
+
+/// The byte at which `error` was found.
+fn offset_of(bytes: &[u8], error: &serde_json::Error) -> usize {
+    let newlines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    let line_start = match error.line() {
+        0 | 1 => 0,
+        line => newlines.map(|(at, _)| at + 1).nth(line - 2).unwrap_or(0),
+    };
+    (line_start + error.column().saturating_sub(1)).min(bytes.len())
+}
+
+fn too_long(limit: u64) -> Refusal {
+    Refusal::new(ErrorCode::TooLarge, format!("the body is over the limit of {limit} bytes"))
+}
+
+fn cut_off(said: &'static str) -> Refusal {
+    Refusal::new(ErrorCode::MalformedJson, said)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    type Shape = HashMap<String, Vec<u32>>;
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_place() {
+        let refusal = parse::<Shape>(br#"{"a": [1, 2, "x"]}"#, "body").unwrap_err();
+        assert_eq!(refusal.code(), ErrorCode::InvalidBody);
+        let loc = vec!["body".into(), "a".to_owned().into(), Step::Index(2)];
+        assert_eq!(refusal.faults()[0].loc, loc);
+    }
+
+    #[test]
+    fn what_is_no_json_is_malformed_and_says_where() {
+        for (text, offset) in
+            [("", 0), ("nope", 1), ("{\n \"a\": [1,\n ,]}", 14), (r#"{"a": [1"#, 7), ("{} x", 3)]
+        {
+            let refusal = parse::<Shape>(text.as_bytes(), "body").unwrap_err();
+            assert_eq!(refusal.code(), ErrorCode::MalformedJson, "{text}");
+            assert_eq!(refusal.faults()[0].loc[1], Step::Index(offset), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn bodies_end_at_their_limit() {
+        let limits = Limits::default();
+        let none = HeaderMap::new();
+        let body = || Body::from("0123456789");
+        let whole = Chunks::new(body(), &none, 10, &limits).unwrap().collect().await;
+        assert_eq!(whole.unwrap(), b"0123456789");
+        let cut = Chunks::new(body(), &none, 9, &limits).unwrap().collect().await;
+        assert_eq!(cut.unwrap_err().code(), ErrorCode::TooLarge);
+        let mut announced = HeaderMap::new();
+        announced.insert(header::CONTENT_LENGTH, 10.into());
+        let refused = Chunks::new(body(), &announced, 9, &limits).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::TooLarge);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_that_stalls_is_not_waited_for() {
+        let silent = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
+        let limits = Limits::default();
+        let body = Body::from_stream(silent);
+        let read = Chunks::new(body, &HeaderMap::new(), 10, &limits).unwrap().collect().await;
+        assert_eq!(read.unwrap_err().code(), ErrorCode::MalformedJson);
+    }
+}

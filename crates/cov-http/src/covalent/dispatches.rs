@@ -1,0 +1,138 @@
+//! Registering, starting, cancelling and exporting dispatches.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use cov_core::error::ErrorCode;
+use cov_core::ids::NodeId;
+use cov_core::manifest::Manifest;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::export::{Export, JSON, Mode};
+use super::manifest;
+use super::outline::Outline;
+use crate::body::Chunks;
+use crate::error::Refusal;
+use crate::guard::Base;
+use crate::params::DispatchPath;
+use crate::{App, body};
+
+/// Larger bodies wait for a permit before they are read, so that few are in memory at once.
+const LARGE_BYTES: u64 = 8 << 20;
+/// Larger bodies are parsed off the runtime's threads.
+const PARSED_INLINE_BYTES_MAX: usize = 128 << 10;
+
+/// Registers a dispatch and says which assets are to be uploaded.
+pub(super) async fn register(
+    State(shared): App,
+    Extension(base): Extension<Base>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let limits = &shared.options.limits;
+    let chunks = Chunks::new(body, &headers, limits.manifest_bytes, limits)?;
+    let large = chunks.announced().is_none_or(|length| length > LARGE_BYTES);
+    let _permit = match large {
+        true => Some(shared.large_manifests.acquire().await.map_err(|_closed| {
+            Refusal::new(ErrorCode::Stopping, "the server is stopping")
+        })?),
+        false => None,
+    };
+    let manifest = parse(chunks.collect().await?, limits.nodes).await?;
+    let outline = Outline::of(&manifest);
+    let registered = shared.handle.register(manifest).await?;
+    let record = outline.into_record(registered.dispatch);
+    let mode = Mode::Registered { uploads: registered.uploads };
+    let body = Export::new(shared.handle.clone(), base, record, mode).into_body().await?;
+    Ok((StatusCode::CREATED, JSON, body).into_response())
+}
+
+/// Parses and drops the body: the names of a manifest may be as long as the rest of it.
+async fn parse(body: Vec<u8>, nodes_max: usize) -> Result<Manifest, Refusal> {
+    if body.len() <= PARSED_INLINE_BYTES_MAX {
+        return manifest::parse(&body, nodes_max);
+    }
+    let parsed = tokio::task::spawn_blocking(move || manifest::parse(&body, nodes_max)).await;
+    parsed.map_err(|error| {
+        tracing::error!(error = %error, "manifest parser ended early");
+        Refusal::new(ErrorCode::Internal, "the parser ended early")
+    })?
+}
+
+/// Everything known of a dispatch.
+pub(super) async fn export(
+    State(shared): App,
+    Extension(base): Extension<Base>,
+    DispatchPath(dispatch): DispatchPath,
+) -> Result<Response, Refusal> {
+    let record = shared.handle.record(&dispatch).await?;
+    let export = Export::new(shared.handle.clone(), base, record, Mode::Current);
+    Ok((JSON, export.into_body().await?).into_response())
+}
+
+/// A redispatch cannot be made yet.
+pub(super) async fn redispatch() -> Response {
+    let detail = "This release cannot redispatch.";
+    (StatusCode::NOT_IMPLEMENTED, Json(json!({ "detail": detail }))).into_response()
+}
+
+#[derive(Debug, Deserialize)]
+struct StatusChange {
+    status: WantedStatus,
+    #[serde(default)]
+    task_ids: Vec<NodeId>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum WantedStatus {
+    Running,
+    Cancelled,
+}
+
+/// Starts a dispatch, or cancels it or some of its nodes.
+pub(super) async fn set_status(
+    State(shared): App,
+    DispatchPath(dispatch): DispatchPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<String>), Refusal> {
+    let change: StatusChange = body::json(body, &headers, &shared.options.limits).await?;
+    let said = match change.status {
+        WantedStatus::Running => {
+            shared.handle.start(&dispatch).await?;
+            dispatch.to_string()
+        }
+        WantedStatus::Cancelled => {
+            shared.handle.cancel(&dispatch, &change.task_ids).await?;
+            cancelled(&dispatch, &change.task_ids)
+        }
+    };
+    Ok((StatusCode::ACCEPTED, Json(said)))
+}
+
+/// The words that clients print.
+fn cancelled(dispatch: &cov_core::ids::DispatchId, nodes: &[NodeId]) -> String {
+    if nodes.is_empty() {
+        return format!("Dispatch {dispatch} cancelled.");
+    }
+    let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    format!("Cancelled tasks [{}] in dispatch {dispatch}.", nodes.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cancelling_is_answered_in_the_words_clients_know() {
+        let id = "d-1".parse().unwrap();
+        assert_eq!(cancelled(&id, &[]), "Dispatch d-1 cancelled.");
+        assert_eq!(cancelled(&id, &[NodeId(2)]), "Cancelled tasks [2] in dispatch d-1.");
+        let two = cancelled(&id, &[NodeId(1), NodeId(2)]);
+        assert_eq!(two, "Cancelled tasks [1, 2] in dispatch d-1.");
+    }
+}

@@ -1,0 +1,18 @@
+//! The native API. Speaks problem+json when it refuses; every handler makes one call of the
+//! handle and shapes its answer.
+
+mod dispatches;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+
+use crate::Shared;
+
+/// The routes of the native API.
+pub(crate) fn routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/api/v3/dispatches", get(dispatches::list))
+        .route("/api/v3/dispatches/{dispatch}", get(dispatches::show))
+}
