@@ -7,6 +7,8 @@ mod cache;
 pub mod conformance;
 #[cfg(any(feature = "sqlite", feature = "test-util"))]
 mod fault;
+#[cfg(feature = "test-util")]
+pub mod faulty;
 #[cfg(feature = "sqlite")]
 mod files;
 #[cfg(feature = "test-util")]

@@ -149,7 +149,9 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
         let sql = (*sql).into_sql_str();
         Migration::new(*version, (*description).into(), MigrationType::Simple, sql, false)
     });
-    match Migrator::with_migrations(migrations.collect()).run(connection).await {
+    let migrator = Migrator::with_migrations(migrations.collect());
+    // `run` takes an `Acquire`, which makes the future of `open` not general enough to be spawned.
+    match migrator.run_direct(None, connection, false).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(version)) => Err(Error::Refused(format!(
             "the data directory was written by a newer release (schema {version}); this one knows schema {}",

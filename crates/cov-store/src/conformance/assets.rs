@@ -1,0 +1,144 @@
+//! Assets: announced, uploaded, known already.
+
+use cov_core::asset::{Announced, AssetAddress, AssetKey, AssetState};
+use cov_core::status::Status;
+
+use super::Harness;
+use super::fixtures::{
+    announced, chain_with_assets, content, id, node, of_node, register, register_as, set, small,
+    unknown,
+};
+use crate::Error;
+use crate::model::Change;
+
+/// Announced, then there, then replaced, then awaited again.
+pub async fn an_upload_replaces_its_announcement(harness: &mut dyn Harness) {
+    let opened = harness.open().await;
+    opened.store.commit(&[register("a", 2)]).await.unwrap();
+    for address in [AssetAddress::of_dispatch(AssetKey::Inputs), of_node(1, AssetKey::Output)] {
+        assert_eq!(opened.store.asset(&id("a"), address).await.unwrap(), None);
+        let announce = |text| Change::Announce { address, announced: announced(text) };
+        for (change, expected) in [
+            (announce("one"), AssetState::Awaited(announced("one"))),
+            (small(address, "two"), AssetState::Present(content("two"))),
+            (small(address, "three"), AssetState::Present(content("three"))),
+            (announce("four"), AssetState::Awaited(announced("four"))),
+        ] {
+            opened.store.commit(&[set("a", 1, vec![change])]).await.unwrap();
+            let stored = opened.store.asset(&id("a"), address).await.unwrap();
+            assert_eq!(stored, Some(expected), "{address}");
+        }
+    }
+    let nowhere = of_node(2, AssetKey::Output);
+    assert_eq!(opened.store.asset(&id("a"), nowhere).await.unwrap(), None);
+}
+
+/// What a dispatch waits for, with the size and digest that were announced.
+pub async fn awaited_assets_are_listed(harness: &mut dyn Harness) {
+    let opened = harness.open().await;
+    let batch = [register_as("a", chain_with_assets("a", 2, &[])), register("b", 3)];
+    opened.store.commit(&batch).await.unwrap();
+    let inputs = (AssetAddress::of_dispatch(AssetKey::Inputs), announced("inputs"));
+    let value = (of_node(0, AssetKey::Value), Announced { size: u64::MAX, sha1: None });
+    let awaited = opened.store.awaited(&id("a")).await.unwrap();
+    assert_eq!((awaited.assets, awaited.node_count), (vec![inputs, value], 2));
+    opened.store.commit(&[set("a", 1, vec![small(inputs.0, "inputs")])]).await.unwrap();
+    assert_eq!(opened.store.awaited(&id("a")).await.unwrap().assets, [value]);
+    let other = opened.store.awaited(&id("b")).await.unwrap();
+    assert_eq!((other.assets, other.node_count), (vec![], 3));
+}
+
+/// A small content whose bytes nobody has cannot become an asset; nor one with other bytes.
+pub async fn an_asset_without_stored_bytes_is_refused(harness: &mut dyn Harness) {
+    let opened = harness.open().await;
+    opened.store.commit(&[register("a", 1)]).await.unwrap();
+    let address = of_node(0, AssetKey::Output);
+    let without = Change::Asset { address, content: content("x"), small: None };
+    let other = Change::Asset { address, content: content("xx"), small: Some("x".into()) };
+    let nowhere = small(of_node(1, AssetKey::Output), "x");
+    for bad in [without.clone(), other, nowhere] {
+        let batch = [set("a", 1, vec![node(0, Status::Completed, 1), bad])];
+        let refused = opened.store.commit(&batch).await.unwrap_err();
+        assert!(matches!(refused, Error::Corrupt { .. } | Error::Internal(_)), "{refused:?}");
+        assert_eq!(opened.store.asset(&id("a"), address).await.unwrap(), None);
+        let summary = opened.store.record(&id("a")).await.unwrap().summary;
+        assert_eq!(summary.completed_node_count, 0);
+    }
+    // Once the content is known, its bytes need not come again.
+    let elsewhere = small(AssetAddress::of_dispatch(AssetKey::Doc), "x");
+    opened.store.commit(&[set("a", 1, vec![elsewhere])]).await.unwrap();
+    opened.store.commit(&[set("a", 1, vec![without])]).await.unwrap();
+    let stored = opened.store.asset(&id("a"), address).await.unwrap();
+    assert_eq!(stored, Some(AssetState::Present(content("x"))));
+}
+
+/// By digest and size together, each announcement for itself.
+pub async fn contents_are_known_by_digest_and_size(harness: &mut dyn Harness) {
+    let opened = harness.open().await;
+    let texts: Vec<String> = (0..700).map(|number| format!("text {number}")).collect();
+    let asked: Vec<Announced> = texts.iter().map(|text| announced(text)).collect();
+    let none = opened.store.known_contents(&asked).await.unwrap();
+    assert!(none.len() == 700 && none.iter().all(Option::is_none));
+
+    opened.store.commit(&[register("a", 700)]).await.unwrap();
+    let even = (0_u32..).zip(&texts).step_by(2);
+    let even = even.map(|(index, text)| small(of_node(index, AssetKey::Value), text));
+    opened.store.commit(&[set("a", 1, even.collect())]).await.unwrap();
+    for (index, known) in opened.store.known_contents(&asked).await.unwrap().into_iter().enumerate()
+    {
+        let expected = (index % 2 == 0).then(|| content(&texts[index]));
+        assert_eq!(known, expected, "{}", texts[index]);
+    }
+    let longer = Announced { size: announced("text 0").size + 1, ..announced("text 0") };
+    let undigested = Announced { sha1: None, ..announced("text 0") };
+    let mixed = [announced("text 0"), unknown(), announced("text 0"), longer, undigested];
+    let expected = [Some(content("text 0")), None, Some(content("text 0")), None, None];
+    assert_eq!(opened.store.known_contents(&mixed).await.unwrap(), expected);
+    assert_eq!(opened.store.known_contents(&[]).await.unwrap(), []);
+}
+
+/// Many dispatches refer to the same content, and a registration may refer to it by name alone.
+pub async fn a_content_is_shared_by_dispatches(harness: &mut dyn Harness) {
+    let opened = harness.open().await;
+    let address = of_node(0, AssetKey::Function);
+    opened
+        .store
+        .commit(&[register("a", 1), set("a", 1, vec![small(address, "same")])])
+        .await
+        .unwrap();
+    let batch = [
+        register("b", 1),
+        set("b", 1, vec![small(address, "same")]),
+        register_as("c", chain_with_assets("c", 1, &[content("same")])),
+    ];
+    opened.store.commit(&batch).await.unwrap();
+    let expected = Some(AssetState::Present(content("same")));
+    assert_eq!(opened.store.asset(&id("b"), address).await.unwrap(), expected);
+    let of_c = of_node(0, AssetKey::Stderr);
+    assert_eq!(opened.store.asset(&id("c"), of_c).await.unwrap(), expected);
+    assert!(opened.contents.holds(&content("same").id).await.unwrap());
+    assert!(!opened.contents.holds(&content("other").id).await.unwrap());
+}
+
+/// A loaded dispatch has the callables, hooks and outputs that are there, each at its node.
+pub async fn the_owner_gets_what_its_tasks_need(harness: &mut dyn Harness) {
+    let opened = harness.open().await;
+    let mut changes = Vec::new();
+    for key in AssetKey::OF_NODE {
+        changes.push(small(of_node(1, key), &format!("1 {key}")));
+    }
+    changes.push(Change::Announce {
+        address: of_node(0, AssetKey::Function),
+        announced: announced("not there"),
+    });
+    changes.push(small(AssetAddress::of_dispatch(AssetKey::Hooks), "of the lattice"));
+    let batch = [register_as("a", chain_with_assets("a", 3, &[])), set("a", 1, changes)];
+    opened.store.commit(&batch).await.unwrap();
+    let stored = opened.store.load(&id("a")).await.unwrap();
+    let [none, all, last] = [0, 1, 2].map(|index: usize| stored.nodes[index].clone());
+    assert_eq!((none.function, none.hooks, none.output), (None, None, None));
+    assert_eq!(all.function, Some(content("1 function")));
+    assert_eq!(all.hooks, Some(content("1 hooks")));
+    assert_eq!(all.output, Some(content("1 output")));
+    assert_eq!((last.function, last.hooks, last.output), (None, None, None));
+}

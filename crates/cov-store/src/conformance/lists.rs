@@ -1,0 +1,82 @@
+//! Lists of dispatches.
+
+use cov_core::ids::NodeId;
+use cov_core::status::Status;
+
+use super::Harness;
+use super::fixtures::{dispatch_state, id, register, set};
+use crate::Store;
+use crate::model::{Change, Query};
+
+fn become_(name: &str, status: Status) -> crate::model::ChangeSet {
+    set(name, 1, vec![Change::Dispatch(dispatch_state(status))])
+}
+
+/// Those that were started and have not ended, oldest first.
+pub async fn unfinished_dispatches_are_those_at_work(harness: &mut dyn Harness) {
+    let opened = harness.open().await;
+    for status in Status::ALL {
+        let name = status.as_str();
+        opened.store.commit(&[register(name, 1), become_(name, status)]).await.unwrap();
+    }
+    opened.store.commit(&[register("later", 1), become_("later", Status::Running)]).await.unwrap();
+    let expected = ["STARTING", "RUNNING", "DISPATCHING", "POSTPROCESSING", "later"];
+    assert_eq!(opened.store.unfinished().await.unwrap(), expected.map(id));
+    opened.store.commit(&[become_("RUNNING", Status::Completed)]).await.unwrap();
+    assert_eq!(opened.store.unfinished().await.unwrap().len(), 4);
+}
+
+async fn names(store: &dyn Store, query: &Query) -> Vec<String> {
+    let summaries = store.summaries(query).await.unwrap();
+    summaries.iter().map(|summary| summary.dispatch_id.to_string()).collect()
+}
+
+/// By id, state and parent; in either order; a page at a time. The count knows no pages.
+pub async fn lists_are_filtered_sorted_and_cut(harness: &mut dyn Harness) {
+    let opened = harness.open().await;
+    let store = opened.store.as_ref();
+    let every = Query { limit: 100, ..Query::default() };
+    assert_eq!(names(store, &every).await, [""; 0]);
+    assert_eq!(store.count(&every).await.unwrap(), 0);
+    for number in 0..6 {
+        store.commit(&[register(&format!("d{number}"), 1)]).await.unwrap();
+    }
+    let link = Change::Link { node: NodeId(0), child: id("d3") };
+    let batch = [
+        become_("d1", Status::Running),
+        become_("d2", Status::Failed),
+        become_("d4", Status::Running),
+        set("d1", 2, vec![link]),
+    ];
+    store.commit(&batch).await.unwrap();
+
+    let oldest = Query { latest_first: false, ..every.clone() };
+    let ids = Query { ids: ["d4", "no", "d0"].map(id).to_vec(), ..every.clone() };
+    let states = Query { statuses: vec![Status::Running, Status::Failed], ..every.clone() };
+    let roots = Query { roots_only: true, ..every.clone() };
+    let page = Query { offset: 1, limit: 2, ..every.clone() };
+    let behind = Query { offset: 99, ..every.clone() };
+    let nothing = Query { limit: 0, ..every.clone() };
+    let all_of_it = Query {
+        statuses: vec![Status::Running],
+        ids: ["d1", "d2", "d4"].map(id).to_vec(),
+        roots_only: true,
+        latest_first: false,
+        offset: 1,
+        limit: 1,
+    };
+    for (query, listed, counted) in [
+        (every, "d5 d4 d3 d2 d1 d0", 6),
+        (oldest, "d0 d1 d2 d3 d4 d5", 6),
+        (ids, "d4 d0", 2),
+        (states, "d4 d2 d1", 3),
+        (roots, "d5 d4 d2 d1 d0", 5),
+        (page, "d4 d3", 6),
+        (behind, "", 6),
+        (nothing, "", 6),
+        (all_of_it, "d4", 2),
+    ] {
+        assert_eq!(names(store, &query).await.join(" "), listed, "{query:?}");
+        assert_eq!(store.count(&query).await.unwrap(), counted, "{query:?}");
+    }
+}
