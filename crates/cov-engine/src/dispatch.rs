@@ -25,7 +25,8 @@ pub struct Plan {
 pub struct RestoredNode {
     /// Its state.
     pub state: NodeState,
-    /// Its sub-dispatch, if one is linked.
+    /// Its sub-dispatch, if one is linked: what [`Dispatch::child`] said when the node was last
+    /// stored.
     pub child: Option<DispatchId>,
 }
 
@@ -68,6 +69,8 @@ pub(crate) struct Node {
     pub(crate) phase: Phase,
     /// A sub-dispatch that was linked while the node was building it.
     pub(crate) built: Option<DispatchId>,
+    /// Whether the present attempt reported its begin.
+    pub(crate) begun: bool,
 }
 
 impl Dispatch {
@@ -81,6 +84,7 @@ impl Dispatch {
                 state: NodeState::default(),
                 phase: Phase::Waiting { pending: plan.graph.in_degree(node), reuse: false },
                 built: None,
+                begun: false,
             })
             .collect();
         Self { plan, state: DispatchState::default(), nodes, active: 0 }
@@ -113,7 +117,7 @@ impl Dispatch {
                 return Err(RestoreError::OutOfOrder { node: id, status });
             }
             let built = node.child.filter(|_| matches!(phase, Phase::Running { .. }));
-            nodes.push(Node { state: node.state, phase, built });
+            nodes.push(Node { state: node.state, phase, built, begun: false });
         }
         let active = nodes.iter().filter(|node| node.phase.is_active()).count();
         Ok(Self { plan, state, nodes, active })

@@ -70,16 +70,17 @@ pub enum Effect {
 
 impl Effect {
     /// Whether the effect may happen before the step that asks for it is durable. Only the way
-    /// of a task to its runner may: everything else tells somebody what must not be unsaid.
+    /// of a task to its runner may: everything else tells somebody what must not be unsaid. A
+    /// retry may not, because a failure that a crash forgets would not count against the limit.
     #[must_use]
     pub fn may_precede_commit(&self) -> bool {
         match self {
             Self::Enqueue { .. }
             | Self::Submit { .. }
             | Self::Kill { .. }
-            | Self::StartTimer { .. }
-            | Self::Retry { .. } => true,
-            Self::StartChild { .. }
+            | Self::StartTimer { .. } => true,
+            Self::Retry { .. }
+            | Self::StartChild { .. }
             | Self::ImportChild { .. }
             | Self::CancelChild { .. }
             | Self::Finish { .. } => false,

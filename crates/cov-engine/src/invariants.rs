@@ -32,9 +32,10 @@ fn check_life(dispatch: &Dispatch) -> Result<(), String> {
     let status = dispatch.state.status;
     match status {
         Status::NewObject => {
-            let touched = dispatch.nodes.iter().any(|node| {
-                node.phase.is_active() || matches!(node.phase, Phase::Ended(_))
-            });
+            let touched = dispatch
+                .nodes
+                .iter()
+                .any(|node| node.phase.is_active() || matches!(node.phase, Phase::Ended(_)));
             rule(!touched, || "a node moved before the dispatch was started".into())
         }
         Status::Running => {
@@ -44,7 +45,8 @@ fn check_life(dispatch: &Dispatch) -> Result<(), String> {
             rule(dispatch.active == 0, || "a node is under way in an ended dispatch".into())?;
             let expected = dispatch.end().status();
             rule(status == expected, || format!("ended as {status}, should be {expected}"))?;
-            let open = dispatch.nodes.iter().any(|node| matches!(node.phase, Phase::Waiting { .. }));
+            let open =
+                dispatch.nodes.iter().any(|node| matches!(node.phase, Phase::Waiting { .. }));
             rule(!(open && status == Status::Completed), || "complete with a waiting node".into())
         }
         Status::Starting

@@ -127,7 +127,7 @@ impl Machine<'_> {
     fn resume(&mut self, id: NodeId, on_restart: OnRestart) {
         let Some(node) = self.dispatch.nodes.get_mut(id.index()) else { return };
         match &node.phase {
-            Phase::Running { .. } | Phase::Ready | Phase::Backoff => {
+            Phase::Running { .. } => {
                 let cancelled = node.state.cancel_requested;
                 self.drop_built(id);
                 match (cancelled, on_restart) {
@@ -136,6 +136,11 @@ impl Machine<'_> {
                     (false, OnRestart::Fail) => self.set_end(id, End::Failed, Some(Fault::Lost)),
                 }
             }
+            // No attempt of theirs was under way, so none is lost.
+            Phase::Ready | Phase::Backoff if node.state.cancel_requested => {
+                self.set_end(id, End::Cancelled, None);
+            }
+            Phase::Ready | Phase::Backoff => self.make_ready(id),
             Phase::Dispatching { child: Some(child) } => {
                 let (child, cancelled) = (child.clone(), node.state.cancel_requested);
                 self.start_child(id, child, cancelled);
@@ -158,9 +163,12 @@ impl Machine<'_> {
         self.reach(reached);
     }
 
-    /// Nodes whose inputs are complete go on their way; what completes at once reaches others.
+    /// Nodes whose inputs are complete go on their way, in the order in which they were reached;
+    /// what completes at once reaches others.
     fn reach(&mut self, mut reached: Vec<NodeId>) {
-        while let Some(id) = reached.pop() {
+        let mut next = 0;
+        while let Some(id) = reached.get(next).copied() {
+            next += 1;
             let Some(node) = self.dispatch.nodes.get(id.index()) else { continue };
             let Phase::Waiting { reuse, .. } = node.phase else { continue };
             let cancelled = node.state.cancel_requested;
@@ -191,15 +199,18 @@ impl Machine<'_> {
     fn granted(&mut self, id: NodeId, attempt: AttemptId) -> Result<(), Reject> {
         let node = self.node(id)?;
         let from = node.phase.status();
+        let is_new = node.state.attempt.is_none_or(|latest| latest < attempt);
         match node.phase {
-            Phase::Ready => {
+            Phase::Ready if is_new => {
                 node.state.attempt = Some(attempt);
+                node.begun = false;
                 self.start_now(id);
                 self.set_phase(id, Phase::Running { attempt, kill: None });
                 self.step.effects.push(Effect::Submit { node: id, attempt });
                 Ok(())
             }
-            Phase::Ended(_) => Err(Reject::Stale { node: id }),
+            Phase::Running { attempt: present, .. } if present == attempt => Err(Reject::Duplicate),
+            Phase::Ready | Phase::Ended(_) => Err(Reject::Stale { node: id }),
             Phase::Waiting { .. }
             | Phase::Running { .. }
             | Phase::Backoff
@@ -211,6 +222,10 @@ impl Machine<'_> {
 
     fn begun(&mut self, id: NodeId, attempt: AttemptId) -> Result<(), Reject> {
         self.present_attempt(id, attempt)?;
+        let node = self.node(id)?;
+        if std::mem::replace(&mut node.begun, true) {
+            return Err(Reject::Duplicate);
+        }
         if let Some(limit) = self.dispatch.policy(id).time_limit {
             self.step.effects.push(Effect::StartTimer { node: id, attempt, limit });
         }
@@ -218,7 +233,9 @@ impl Machine<'_> {
     }
 
     fn not_begun(&mut self, id: NodeId, attempt: AttemptId) -> Result<(), Reject> {
-        match self.present_attempt(id, attempt)? {
+        let kill = self.present_attempt(id, attempt)?;
+        self.drop_built(id);
+        match kill {
             Some(KillReason::Cancel) => self.set_end(id, End::Cancelled, None),
             Some(KillReason::Timeout) | None => self.make_ready(id),
         }
@@ -291,6 +308,9 @@ impl Machine<'_> {
             }
         }
         nodes.iter().for_each(|node| self.cancel_node(*node));
+        if !self.step.dispatch_changed && self.step.changed_nodes.is_empty() {
+            return Err(Reject::Duplicate);
+        }
         Ok(())
     }
 
@@ -355,9 +375,14 @@ impl Machine<'_> {
         let Some(node) = nodes.get_mut(id.index()) else { return };
         *active -= usize::from(node.phase.is_active());
         *active += usize::from(phase.is_active());
+        // To be queued or killed is not stored: a start of ten thousand nodes writes no row.
+        let is_stored =
+            node.state.status != phase.status() || matches!(phase, Phase::Dispatching { .. });
         node.state.status = phase.status();
         node.phase = phase;
-        self.step.changed_nodes.push(id);
+        if is_stored {
+            self.step.changed_nodes.push(id);
+        }
     }
 
     fn node(&mut self, id: NodeId) -> Result<&mut Node, Reject> {

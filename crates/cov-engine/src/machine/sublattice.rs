@@ -43,9 +43,11 @@ impl Machine<'_> {
         let node = self.node(id)?;
         let (from, cancelled) = (node.phase.status(), node.state.cancel_requested);
         match &node.phase {
+            Phase::Running { .. } if is_sublattice && node.built.as_ref() == Some(&child) => {
+                Err(Reject::Duplicate)
+            }
             Phase::Running { .. } if is_sublattice => {
-                let earlier = node.built.replace(child.clone()).filter(|old| *old != child);
-                if let Some(child) = earlier {
+                if let Some(child) = node.built.replace(child) {
                     self.step.effects.push(Effect::CancelChild { child });
                 }
                 self.step.changed_nodes.push(id);
@@ -76,7 +78,12 @@ impl Machine<'_> {
         Ok(())
     }
 
-    pub(super) fn child_ended(&mut self, id: NodeId, child: &DispatchId, end: End) -> Result<(), Reject> {
+    pub(super) fn child_ended(
+        &mut self,
+        id: NodeId,
+        child: &DispatchId,
+        end: End,
+    ) -> Result<(), Reject> {
         match &self.node(id)?.phase {
             Phase::Dispatching { child: Some(present) } if present == child => {}
             Phase::Waiting { .. }
