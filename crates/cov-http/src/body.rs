@@ -53,9 +53,9 @@ impl Chunks {
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
         loop {
             let frame = tokio::time::timeout(self.patience, self.body.frame()).await;
-            let frame = frame.map_err(|_| cut_off("the body did not arrive in time"))?;
+            let frame = frame.map_err(|_error| cut_off("the body did not arrive in time"))?;
             let Some(frame) = frame else { return Ok(None) };
-            let frame = frame.map_err(|_| cut_off("the body is cut off"))?;
+            let frame = frame.map_err(|_error| cut_off("the body is cut off"))?;
             let Ok(data) = frame.into_data() else { continue };
             self.taken = self.taken.saturating_add(data.len() as u64);
             if self.taken > self.limit {
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn what_is_no_json_is_malformed_and_says_where() {
         for (text, offset) in
-            [("", 0), ("nope", 1), ("{\n \"a\": [1,\n ,]}", 14), (r#"{"a": [1"#, 7), ("{} x", 3)]
+            [("", 0), ("nope", 1), ("{\n \"a\": [1,\n ,]}", 13), (r#"{"a": [1"#, 7), ("{} x", 3)]
         {
             let refusal = parse::<Shape>(text.as_bytes(), "body").unwrap_err();
             assert_eq!(refusal.code(), ErrorCode::MalformedJson, "{text}");

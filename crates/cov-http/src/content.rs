@@ -105,7 +105,11 @@ pub(crate) fn answer(blob: Blob, kind: &'static str, request: &HeaderMap) -> Res
     let (status, start, length) = match range_of(request, tag.as_ref(), size) {
         Wanted::All => (StatusCode::OK, 0, size),
         Wanted::Part { start, end } => {
-            insert_text(&mut headers, header::CONTENT_RANGE, &format!("bytes {start}-{end}/{size}"));
+            insert_text(
+                &mut headers,
+                header::CONTENT_RANGE,
+                &format!("bytes {start}-{end}/{size}"),
+            );
             (StatusCode::PARTIAL_CONTENT, start, end - start + 1)
         }
         Wanted::Nothing => {

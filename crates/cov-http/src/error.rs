@@ -84,22 +84,12 @@ impl Refusal {
 
     /// A malformed parameter of the query.
     pub(crate) fn query(name: &'static str, msg: impl Into<String>) -> Self {
-        Self::at(
-            ErrorCode::InvalidParameter,
-            "value_error",
-            vec!["query".into(), name.into()],
-            msg,
-        )
+        Self::at(ErrorCode::InvalidParameter, "value_error", vec!["query".into(), name.into()], msg)
     }
 
     /// A malformed part of the path.
     pub(crate) fn path(name: &'static str, msg: impl Into<String>) -> Self {
-        Self::at(
-            ErrorCode::InvalidParameter,
-            "value_error",
-            vec!["path".into(), name.into()],
-            msg,
-        )
+        Self::at(ErrorCode::InvalidParameter, "value_error", vec!["path".into(), name.into()], msg)
     }
 
     pub(crate) fn code(&self) -> ErrorCode {

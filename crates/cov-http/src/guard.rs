@@ -24,11 +24,6 @@ impl Base {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
-
-    #[cfg(test)]
-    pub(crate) fn of(text: &str) -> Self {
-        Self(text.into())
-    }
 }
 
 /// Refuses requests for other hosts and from other origins; tells the others' [`Base`].
@@ -74,7 +69,7 @@ fn host_of(request: &Request, options: &Options) -> Result<Authority, Refusal> {
         }
         (None, _) if request.version() == Version::HTTP_10 => {
             let own = options.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 80).into());
-            own.to_string().parse().map_err(|_| malformed("the request names no host"))
+            own.to_string().parse().map_err(|_error| malformed("the request names no host"))
         }
         (None, _) => Err(malformed("the Host header is missing")),
         (Some(_), Some(_)) => Err(malformed("more than one Host header")),
@@ -153,14 +148,25 @@ mod tests {
     #[test]
     fn only_our_own_names_are_served() {
         for host in [
-            "localhost", "LOCALHOST:1", "127.0.0.1:48008", "127.9.9.9", "[::1]:48008",
-            "10.1.2.3:48008", "dispatch.example", "Dispatch.Example:80",
+            "localhost",
+            "LOCALHOST:1",
+            "127.0.0.1:48008",
+            "127.9.9.9",
+            "[::1]:48008",
+            "10.1.2.3:48008",
+            "dispatch.example",
+            "Dispatch.Example:80",
         ] {
             assert_eq!(asked(&[("host", host)]), Ok(host.to_owned()));
         }
         for host in [
-            "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.1.2.4",
-            "[::2]", "xlocalhost", "0x7f000001",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.1.2.4",
+            "[::2]",
+            "xlocalhost",
+            "0x7f000001",
         ] {
             assert_eq!(asked(&[("host", host)]), Err(ErrorCode::ForeignOrigin), "{host}");
         }

@@ -39,7 +39,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NodePath {
         let params = path_params(parts, state).await?;
         let dispatch = dispatch_of(&params)?;
         let node = param(&params, "node").parse().map(NodeId);
-        let node = node.map_err(|_| Refusal::path("node_id", "expected a node id, from 0"))?;
+        let node = node.map_err(|_error| Refusal::path("node_id", "expected a node id, from 0"))?;
         let key = params.iter().find(|(name, _)| *name == "key");
         Ok(Self { dispatch, node, key: key.map(|(_, value)| value.to_owned()) })
     }
@@ -50,7 +50,7 @@ async fn path_params<S: Send + Sync>(
     state: &S,
 ) -> Result<RawPathParams, Refusal> {
     let params = RawPathParams::from_request_parts(parts, state).await;
-    params.map_err(|_| Refusal::new(ErrorCode::InvalidParameter, "the path is no UTF-8 text"))
+    params.map_err(|_error| Refusal::new(ErrorCode::InvalidParameter, "the path is no UTF-8 text"))
 }
 
 fn param<'a>(params: &'a RawPathParams, name: &str) -> &'a str {
@@ -60,7 +60,7 @@ fn param<'a>(params: &'a RawPathParams, name: &str) -> &'a str {
 /// A text that is no dispatch id names no dispatch, so it is answered like an unknown one.
 fn dispatch_of(params: &RawPathParams) -> Result<DispatchId, Refusal> {
     let text = param(params, "dispatch");
-    text.parse().map_err(|_| {
+    text.parse().map_err(|_error| {
         let shown: String = text.chars().take(80).collect();
         let said = format!("The requested dispatch ID {shown} was not found.");
         Refusal::new(ErrorCode::DispatchNotFound, said)
@@ -97,7 +97,7 @@ impl QueryParams {
     /// A whole number from 0, or `default` when it is not given.
     pub(crate) fn number<N: FromStr>(&self, name: &'static str, default: N) -> Result<N, Refusal> {
         let Some(text) = self.last(name) else { return Ok(default) };
-        text.parse().map_err(|_| {
+        text.parse().map_err(|_error| {
             let loc = vec!["query".into(), name.into()];
             let said = "Input should be a whole number, from 0";
             Refusal::at(ErrorCode::InvalidParameter, "int_parsing", loc, said)

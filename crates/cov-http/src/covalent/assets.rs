@@ -67,9 +67,7 @@ pub(super) async fn announce(
     Ok(Json(located(&base, &path.dispatch, address, size)))
 }
 
-fn announced_digest(
-    headers: &HeaderMap,
-) -> Result<Option<cov_core::ids::Sha1Digest>, Refusal> {
+fn announced_digest(headers: &HeaderMap) -> Result<Option<cov_core::ids::Sha1Digest>, Refusal> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     match (text("digest-alg"), text("digest")) {
         (Some("sha" | "sha1"), Some(digest)) => {

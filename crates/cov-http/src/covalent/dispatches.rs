@@ -35,12 +35,15 @@ pub(super) async fn register(
     let limits = &shared.options.limits;
     let chunks = Chunks::new(body, &headers, limits.manifest_bytes, limits)?;
     let large = chunks.announced().is_none_or(|length| length > LARGE_BYTES);
-    let _permit = match large {
-        true => Some(shared.large_manifests.acquire().await.map_err(|_closed| {
-            Refusal::new(ErrorCode::Stopping, "the server is stopping")
-        })?),
-        false => None,
-    };
+    let _permit =
+        match large {
+            true => {
+                Some(shared.large_manifests.acquire().await.map_err(|_closed| {
+                    Refusal::new(ErrorCode::Stopping, "the server is stopping")
+                })?)
+            }
+            false => None,
+        };
     let manifest = parse(chunks.collect().await?, limits.nodes).await?;
     let outline = Outline::of(&manifest);
     let registered = shared.handle.register(manifest).await?;

@@ -59,7 +59,11 @@ enum Place {
     Head,
     Node(usize),
     /// The rest of the name of a node.
-    Name { node: usize, reader: BlobReader, escaper: Escaper },
+    Name {
+        node: usize,
+        reader: BlobReader,
+        escaper: Escaper,
+    },
     Link(usize),
     End,
 }
@@ -124,15 +128,14 @@ impl Export {
         if matches!(self.place, Place::End) {
             return Ok(Body::from(first));
         }
-        let pieces = futures_util::stream::try_unfold((Some(first), self), |(first, mut rest)| {
-            async move {
+        let pieces =
+            futures_util::stream::try_unfold((Some(first), self), |(first, mut rest)| async move {
                 let piece = match first {
                     Some(first) => Some(first),
                     None => rest.next().await.map_err(broken_off)?,
                 };
                 Ok::<_, std::io::Error>(piece.map(|piece| (piece, (None, rest))))
-            }
-        });
+            });
         Ok(Body::from_stream(pieces))
     }
 
@@ -385,10 +388,7 @@ mod tests {
         for (kind, expected) in [
             (EdgeKind::Arg(3), r#"{"edge_name":"n","param_type":"arg","arg_index":3}"#),
             (EdgeKind::Kwarg, r#"{"edge_name":"n","param_type":"kwarg","arg_index":null}"#),
-            (
-                EdgeKind::Wait,
-                r#"{"edge_name":"!waiting_edge","param_type":null,"arg_index":null}"#,
-            ),
+            (EdgeKind::Wait, r#"{"edge_name":"!waiting_edge","param_type":null,"arg_index":null}"#),
         ] {
             let edge = edge(kind);
             let written = serde_json::to_string(&link_of(&edge).metadata).unwrap();

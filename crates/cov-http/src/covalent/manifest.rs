@@ -12,7 +12,7 @@ use cov_core::ids::NodeId;
 use cov_core::manifest::{LatticeInfo, Manifest, ManifestAsset, ManifestNode};
 use cov_core::status::Status;
 use serde::Deserializer;
-use serde::de::{DeserializeSeed, Error as _, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::names::{WAITING_EDGE, node_kind};
@@ -208,9 +208,9 @@ impl Reading {
             (AssetKey::Hooks, &assets.hooks),
         ];
         let loc = || ["body", "lattice", "assets"].map(Step::from).to_vec();
-        keyed.into_iter().try_for_each(|(key, asset)| {
-            self.asset(AssetAddress::of_dispatch(key), asset, loc)
-        })
+        keyed
+            .into_iter()
+            .try_for_each(|(key, asset)| self.asset(AssetAddress::of_dispatch(key), asset, loc))
     }
 
     fn nodes(&mut self, raw: &RawValue) -> Result<(), Refusal> {
@@ -234,10 +234,6 @@ impl Reading {
 
     fn node(&mut self, node: wire::Node<'_>) -> Result<(), Refusal> {
         let index = self.listed.len();
-        if index >= self.nodes_max {
-            let said = format!("more than {} nodes (limits.nodes)", self.nodes_max);
-            return Err(Refusal::new(ErrorCode::TooLarge, said));
-        }
         let Object(metadata) = node.metadata;
         let executor =
             self.executors.index_of(&metadata.executor, metadata.executor_data, || {
@@ -285,9 +281,10 @@ impl Reading {
             loc.push("assets".into());
             loc
         };
-        keyed.into_iter().chain(output).try_for_each(|(key, asset)| {
-            self.asset(AssetAddress::of_node(node, key), asset, loc)
-        })
+        keyed
+            .into_iter()
+            .chain(output)
+            .try_for_each(|(key, asset)| self.asset(AssetAddress::of_node(node, key), asset, loc))
     }
 
     fn asset(
@@ -300,16 +297,17 @@ impl Reading {
             return Ok(());
         }
         let sha1 = match (asset.digest_alg.as_deref(), asset.digest.as_deref()) {
-            (Some("sha" | "sha1"), Some(digest)) => Some(digest.parse().map_err(
-                |error: cov_core::ids::IdError| {
+            (Some("sha" | "sha1"), Some(digest)) => {
+                Some(digest.parse().map_err(|error: cov_core::ids::IdError| {
                     let mut loc = loc();
                     loc.extend([address.key.as_str(), "digest"].map(Step::from));
                     invalid(loc, error.to_string())
-                },
-            )?),
+                })?)
+            }
             _ => None,
         };
-        self.assets.push(ManifestAsset { address, announced: Announced { size: asset.size, sha1 } });
+        self.assets
+            .push(ManifestAsset { address, announced: Announced { size: asset.size, sha1 } });
         Ok(())
     }
 }
@@ -330,13 +328,21 @@ impl<'de> Visitor<'de> for &mut Reading {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(Object(node)) = seq.next_element::<Object<wire::Node<'de>>>()? {
+        while self.listed.len() < self.nodes_max {
+            let Some(Object(node)) = seq.next_element::<Object<wire::Node<'de>>>()? else {
+                return Ok(());
+            };
             if let Err(refusal) = self.node(node) {
                 self.refusal = Some(refusal);
                 return Err(A::Error::custom("refused"));
             }
         }
-        Ok(())
+        if seq.next_element::<IgnoredAny>()?.is_none() {
+            return Ok(());
+        }
+        let said = format!("more than {} nodes (limits.nodes)", self.nodes_max);
+        self.refusal = Some(Refusal::new(ErrorCode::TooLarge, said));
+        Err(A::Error::custom("refused"))
     }
 }
 

@@ -51,10 +51,7 @@ struct FullRow {
 }
 
 /// Lists dispatches; unknown ids are left out.
-pub(super) async fn list(
-    State(shared): App,
-    params: QueryParams,
-) -> Result<Json<List>, Refusal> {
+pub(super) async fn list(State(shared): App, params: QueryParams) -> Result<Json<List>, Refusal> {
     let status_only = params.flag("status_only", false)?;
     let query = Query {
         // What is no id is unknown.

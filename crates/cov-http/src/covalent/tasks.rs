@@ -28,7 +28,7 @@ pub(super) async fn link(
     body: Body,
 ) -> Result<Json<Value>, Refusal> {
     let link: Link = body::json(body, &headers, &shared.options.limits).await?;
-    let child: DispatchId = link.sub_dispatch_id.parse().map_err(|_| {
+    let child: DispatchId = link.sub_dispatch_id.parse().map_err(|_error| {
         let loc = vec!["body".into(), "sub_dispatch_id".into()];
         Refusal::at(ErrorCode::InvalidBody, "value_error", loc, "expected a dispatch id")
     })?;

@@ -30,10 +30,7 @@ pub(super) struct Page {
 }
 
 /// Lists dispatches, newest first.
-pub(super) async fn list(
-    State(shared): App,
-    params: QueryParams,
-) -> Result<Json<Page>, Refusal> {
+pub(super) async fn list(State(shared): App, params: QueryParams) -> Result<Json<Page>, Refusal> {
     let limit = params.number("limit", PAGE_DEFAULT)?;
     if limit > PAGE_MAX {
         return Err(Refusal::query("limit", format!("Input should be at most {PAGE_MAX}")));

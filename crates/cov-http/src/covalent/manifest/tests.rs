@@ -168,10 +168,7 @@ fn links_and_digests_are_checked() {
     let mut bad = node(0, "a");
     bad["assets"]["hooks"] = json!({ "digest_alg": "sha", "digest": "12", "size": 2 });
     let refusal = read(&manifest(vec![bad], vec![])).unwrap_err();
-    assert_eq!(
-        place(&refusal),
-        "body.lattice.transport_graph.nodes.0.assets.hooks.digest"
-    );
+    assert_eq!(place(&refusal), "body.lattice.transport_graph.nodes.0.assets.hooks.digest");
 }
 
 #[test]
@@ -192,6 +189,14 @@ fn what_is_no_json_is_malformed() {
         let refusal = parse(&bytes[..cut], 100).unwrap_err();
         assert_eq!(refusal.code(), ErrorCode::MalformedJson, "cut at {cut}");
     }
-    let deep = "[".repeat(100_000);
-    assert_eq!(parse(deep.as_bytes(), 100).unwrap_err().code(), ErrorCode::MalformedJson);
+}
+
+#[test]
+fn nesting_without_end_is_refused() {
+    let nested = "[".repeat(100_000) + &"]".repeat(100_000);
+    let mut value = manifest(vec![node(0, "a")], vec![]);
+    value["lattice"]["transport_graph"]["nodes"][0]["metadata"]["executor_data"] = json!("HERE");
+    let text = value.to_string().replace("\"HERE\"", &format!("{{\"a\":{nested}}}"));
+    assert_eq!(parse(text.as_bytes(), 100).unwrap_err().code(), ErrorCode::InvalidBody);
+    assert_eq!(parse(nested.as_bytes(), 100).unwrap_err().code(), ErrorCode::InvalidBody);
 }
