@@ -1,6 +1,7 @@
 //! Dispatches as the native API shows them: one by id, and lists of short records.
 
 use cov_core::error::Fault;
+use cov_core::graph::NodeKind;
 use cov_core::ids::{DispatchId, NodeId};
 use cov_core::manifest::LatticeInfo;
 use cov_core::result::Summary;
@@ -16,13 +17,13 @@ use crate::error::Error;
 /// ```
 /// use cov_client::Filter;
 /// let second_page = Filter { limit: 50, offset: 50, ..Filter::default() };
-/// assert_eq!(second_page.status, None);
+/// assert!(second_page.statuses.is_empty());
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
-    /// Only dispatches in this state; all if `None`.
-    pub status: Option<Status>,
-    /// How many to return at most. The server may return fewer.
+    /// Only dispatches in one of these states; all if empty.
+    pub statuses: Vec<Status>,
+    /// How many to return at most. The server has a limit of its own.
     pub limit: u32,
     /// How many to pass over.
     pub offset: u64,
@@ -30,7 +31,7 @@ pub struct Filter {
 
 impl Default for Filter {
     fn default() -> Self {
-        Self { status: None, limit: 20, offset: 0 }
+        Self { statuses: Vec::new(), limit: 20, offset: 0 }
     }
 }
 
@@ -62,8 +63,12 @@ pub struct Node {
     pub node_id: NodeId,
     /// Its name, or the beginning of a very long one.
     pub name: String,
+    /// What it is to the engine.
+    pub kind: NodeKind,
     /// Its state.
     pub status: Status,
+    /// Short name of its executor.
+    pub executor: String,
     /// When it was handed to its executor.
     #[serde(default)]
     pub started_at: Option<Timestamp>,
@@ -73,6 +78,12 @@ pub struct Node {
     /// Whose fault its failure is.
     #[serde(default)]
     pub fault: Option<Fault>,
+    /// Its latest attempt, as `epoch.number`.
+    #[serde(default)]
+    pub attempt: Option<String>,
+    /// How many of its attempts failed.
+    #[serde(default)]
+    pub failed_attempts: u32,
     /// Its sub-dispatch, if it is one.
     #[serde(default)]
     pub sub_dispatch_id: Option<DispatchId>,
@@ -116,9 +127,9 @@ impl Client {
 }
 
 fn path_of(filter: &Filter) -> String {
-    let Filter { status, limit, offset } = filter;
-    let status = status.map_or_else(String::new, |status| format!("&status={status}"));
-    format!("/api/v3/dispatches?limit={limit}&offset={offset}{status}")
+    let Filter { statuses, limit, offset } = filter;
+    let statuses: String = statuses.iter().map(|status| format!("&status={status}")).collect();
+    format!("/api/v3/dispatches?limit={limit}&offset={offset}{statuses}")
 }
 
 #[cfg(test)]
@@ -129,7 +140,11 @@ mod tests {
     fn filters_become_query_parameters() {
         let all = Filter::default();
         assert_eq!(path_of(&all), "/api/v3/dispatches?limit=20&offset=0");
-        let failed = Filter { status: Some(Status::Failed), limit: 5, offset: 10 };
-        assert_eq!(path_of(&failed), "/api/v3/dispatches?limit=5&offset=10&status=FAILED");
+        let failed =
+            Filter { statuses: vec![Status::Failed, Status::Cancelled], limit: 5, offset: 10 };
+        assert_eq!(
+            path_of(&failed),
+            "/api/v3/dispatches?limit=5&offset=10&status=FAILED&status=CANCELLED"
+        );
     }
 }

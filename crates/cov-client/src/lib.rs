@@ -8,7 +8,7 @@
 //!
 //! # async fn example() -> Result<(), cov_client::Error> {
 //! let client = Client::builder("http://127.0.0.1:48008").build()?;
-//! let running = Filter { status: Some(Status::Running), ..Filter::default() };
+//! let running = Filter { statuses: vec![Status::Running], ..Filter::default() };
 //! for summary in client.list(&running).await?.dispatches {
 //!     println!("{} {}", summary.dispatch_id, summary.name);
 //! }

@@ -1,9 +1,76 @@
 //! The server: reads its configuration, wires the parts together, starts them in order and stops
 //! them in reverse. Decides nothing about dispatches and knows no route.
+//!
+//! The program `cov-server` is one caller; another program can hold a server of its own with
+//! [`Builder`].
 
 pub mod args;
 pub mod clock;
 pub mod config;
-pub mod error;
+mod error;
+mod server;
 pub mod signal;
 pub mod telemetry;
+
+use std::io::{self, Write as _};
+
+pub use crate::config::Config;
+pub use crate::error::{Error, Kind};
+pub use crate::server::{Builder, Server};
+
+use crate::signal::Signals;
+
+/// Files that may be open at once, if the system allows so many: connections, contents, pipes of
+/// runners.
+const OPEN_FILES_MAX: u64 = 16 * 1024;
+
+/// Runs a server until a signal ends it. Prints one line on the standard output when it is ready.
+///
+/// # Errors
+/// It does not start, or it ends by itself.
+pub async fn run(config: Config) -> Result<(), Error> {
+    let part = "the handling of signals";
+    let mut signals =
+        Signals::catch().map_err(|source| Error::Part { part, source: Box::new(source) })?;
+    raise_file_limit();
+    let mut server = tokio::select! {
+        server = Builder::new(config).start() => server?,
+        (name, _) = signals.next() => {
+            tracing::info!(signal = name, "asked to stop before the start was complete");
+            return Ok(());
+        }
+    };
+    announce(&server);
+    let outcome = tokio::select! {
+        (name, _) = signals.next() => {
+            tracing::info!(signal = name, "asked to stop");
+            Ok(())
+        }
+        error = server.ended() => Err(error),
+    };
+    signals.exit_on_next();
+    outcome?;
+    server.stop().await;
+    Ok(())
+}
+
+fn announce(server: &Server) {
+    let mut out = io::stdout().lock();
+    let line = writeln!(out, "cov-server ready at http://{}", server.address());
+    if let Err(error) = line.and_then(|()| out.flush()) {
+        tracing::debug!(error = %error, "nobody reads the standard output");
+    }
+}
+
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(OPEN_FILES_MAX, |maximum| maximum.min(OPEN_FILES_MAX));
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(error = %error, "the limit of open files stays as it is");
+    }
+}

@@ -142,7 +142,7 @@ async fn readiness_is_asked_once_and_answered_by_the_status() {
 async fn records_are_read_with_members_of_newer_servers() {
     let summary = r#""dispatch_id":"d","root_dispatch_id":"d","parent_dispatch_id":null,"name":"flow","status":"RUNNING","node_count":1,"completed_node_count":0,"created_at":"2026-01-01T00:00:00.000001","updated_at":"2026-01-01T00:00:00","started_at":null,"ended_at":null,"colour":"red""#;
     let lattice = r#"{"name":"flow","executor":{"name":"local","data":{}},"workflow_executor":{"name":"local","data":{}},"python_version":"3.11.7","sdk_version":null}"#;
-    let node = r#"{"node_id":0,"name":"task","status":"NEW_OBJECT","weight":3}"#;
+    let node = r#"{"node_id":0,"name":"task","kind":"task","executor":"local","status":"NEW_OBJECT","weight":3}"#;
     let body = format!(r#"{{{summary},"lattice":{lattice},"nodes":[{node}]}}"#);
     let stage = Stage::open(vec![Act::json(200, &body)]).await;
 

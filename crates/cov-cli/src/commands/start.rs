@@ -1,0 +1,51 @@
+//! `cov start`: a server in the background, ready when the command returns.
+
+use std::path::PathBuf;
+
+use crate::args::ServerOptions;
+use crate::error::{Code, Error};
+use crate::output::{Printer, Report};
+use crate::server_process::{Lock, State, launch};
+
+pub(super) async fn run(
+    state: &State,
+    options: &ServerOptions,
+    printer: &Printer,
+) -> Result<Code, Error> {
+    let (options, folder) = given(options)?;
+    let lock = state.lock()?;
+    if let Some(record) = state.running()? {
+        if !options.is_empty() && options != record.options {
+            return Err(Error::OtherOptions { address: record.address, pid: record.pid });
+        }
+        printer.print(&Report::AlreadyRunning { address: record.address, pid: record.pid })?;
+        return Ok(Code::Done);
+    }
+    begin(state, &lock, options, folder, printer).await
+}
+
+/// Starts the server and says where it is.
+pub(super) async fn begin(
+    state: &State,
+    lock: &Lock,
+    options: Vec<String>,
+    folder: PathBuf,
+    printer: &Printer,
+) -> Result<Code, Error> {
+    let record = launch(state, lock, options, folder).await?;
+    printer.print(&Report::Started {
+        address: record.address,
+        pid: record.pid,
+        log: state.log(),
+    })?;
+    Ok(Code::Done)
+}
+
+/// The options as text, and the folder that they were given in.
+pub(super) fn given(options: &ServerOptions) -> Result<(Vec<String>, PathBuf), Error> {
+    let what = "the current folder";
+    let folder = std::env::current_dir().map_err(|source| Error::System { what, source })?;
+    let line = options.line().map_err(|source| Error::System { what, source })?;
+    let options = line.into_iter().map(|word| word.into_string().map_err(Error::NoText));
+    Ok((options.collect::<Result<_, _>>()?, folder))
+}

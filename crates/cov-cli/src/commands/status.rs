@@ -1,0 +1,31 @@
+//! `cov status`: whether a server runs in the background, and what it does.
+
+use cov_client::Client;
+
+use crate::commands::{client, under_way};
+use crate::error::{Code, Error};
+use crate::output::{Printer, Report, Running};
+use crate::server_process::{Record, State, uptime};
+
+pub(super) async fn run(state: &State, printer: &Printer) -> Result<Code, Error> {
+    let Some(record) = state.running()? else {
+        printer.print(&Report::NotRunning)?;
+        return Ok(Code::NotRunning);
+    };
+    let running = ask(&client(&record)?, &record)
+        .await
+        .map_err(|source| Error::NoAnswer { pid: record.pid, source })?;
+    printer.print(&Report::Status(running))?;
+    Ok(Code::Done)
+}
+
+async fn ask(client: &Client, record: &Record) -> Result<Running, cov_client::Error> {
+    Ok(Running {
+        address: record.address.clone(),
+        pid: record.pid,
+        uptime_seconds: uptime(record).map(|time| time.as_secs()),
+        version: client.health().await?.version,
+        ready: client.ready().await?,
+        dispatches_under_way: under_way(client).await?,
+    })
+}

@@ -1,0 +1,204 @@
+//! The parts of the server in the order in which they start, and in the reverse order in which
+//! they stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cov_core::time::Clock;
+use cov_dispatcher::{Handle, Parts, Service};
+use cov_exec::Executor;
+use cov_exec::local::{LocalExecutor, LocalOptions};
+use cov_http::StagingArchive;
+use cov_store::SqliteStore;
+use cov_store::{Contents, Store};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::clock::SystemClock;
+use crate::config::{Config, Faults};
+use crate::error::Error;
+
+/// Reports of runners that wait for the dispatcher; runners wait beyond that.
+const REPORTS_MAX: usize = 1024;
+
+/// Folder in the data directory for what lives as long as the process.
+const RUN_FOLDER: &str = "run";
+
+/// Makes a [`Server`].
+///
+/// ```no_run
+/// # async fn example() -> Result<(), cov_server::Error> {
+/// let config = cov_server::Config::embedded("/var/lib/my-program/dispatches");
+/// let server = cov_server::Builder::new(config).start().await?;
+/// println!("http://{}", server.address());
+/// server.stop().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Builder {
+    config: Config,
+    clock: Arc<dyn Clock>,
+}
+
+impl Builder {
+    /// A server that will run with this configuration.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self { config, clock: Arc::new(SystemClock) }
+    }
+
+    /// Another clock than the machine's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Starts everything. When this returns, requests are answered and every dispatch that was
+    /// under way goes on.
+    ///
+    /// # Errors
+    /// The configuration, the address or the data directory cannot be used.
+    pub async fn start(self) -> Result<Server, Error> {
+        let Self { config, clock } = self;
+        let faults = config.validate();
+        if !faults.is_empty() {
+            return Err(Faults(faults).into());
+        }
+        // First, because it is the cheapest way to find out that another server runs. Requests
+        // that come early wait in the system's queue.
+        let listener = listen(config.listen).await?;
+        let address = listener.local_addr().map_err(listen_failed(config.listen))?;
+        let store = open_store(&config).await?;
+        let (reporter, reports) = mpsc::channel(REPORTS_MAX);
+        let executor = LocalExecutor::start(local_options(&config, &store, address), reporter);
+        let executor: Arc<dyn Executor> = Arc::new(executor);
+        let parts = Parts {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            contents: store,
+            executor: Arc::clone(&executor),
+            reports,
+            sublattices: Arc::new(StagingArchive { nodes_max: config.limits.nodes }),
+            clock,
+        };
+        let started = cov_dispatcher::start(dispatcher_options(&config), parts).await;
+        let (handle, service) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                executor.stop().await;
+                return Err(Error::Part { part: "the dispatcher", source: Box::new(error) });
+            }
+        };
+        let (quit, quitting) = oneshot::channel();
+        let options = http_options(&config, address);
+        let limits = options.limits.clone();
+        let router = cov_http::router(handle.clone(), options);
+        let serving = tokio::spawn(async move {
+            // A sender that is dropped means the same as one that sends.
+            let quitting = async { quitting.await.unwrap_or(()) };
+            cov_http::serve(listener, router, &limits, quitting).await;
+        });
+        tracing::info!(address = %address, data_dir = %config.data_dir.display(), "server started");
+        let grace = config.grace;
+        Ok(Server { address, grace, handle, service, serving, quit })
+    }
+}
+
+/// A server that runs. Dropping it leaves its parts running: end it with [`Server::stop`].
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    grace: Duration,
+    handle: Handle,
+    service: Service,
+    serving: JoinHandle<()>,
+    quit: oneshot::Sender<()>,
+}
+
+impl Server {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The dispatcher, for calls that need no HTTP.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Waits until the server ends by itself, which it should not. Cancelling the wait is safe.
+    pub async fn ended(&mut self) -> Error {
+        if let Err(error) = (&mut self.serving).await {
+            return Error::Part { part: "the HTTP server", source: Box::new(error) };
+        }
+        Error::Ended { part: "the HTTP server" }
+    }
+
+    /// Stops: accepts no more, lets requests and tasks that are under way end within the grace
+    /// period, and leaves the rest to be resumed at the next start.
+    pub async fn stop(self) {
+        let Self { grace, handle, service, serving, quit, .. } = self;
+        let begin = Instant::now();
+        tracing::info!(grace = ?grace, "server stops");
+        service.close();
+        // An error means that it has ended already.
+        quit.send(()).ok();
+        if let Err(error) = serving.await {
+            tracing::error!(error = %error, "the HTTP server ended badly");
+        }
+        drop(handle);
+        service.stop(grace.saturating_sub(begin.elapsed())).await;
+        tracing::info!("server stopped");
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(listen_failed(address))
+}
+
+fn listen_failed(address: SocketAddr) -> impl Fn(std::io::Error) -> Error {
+    move |source| Error::Listen { address, source }
+}
+
+async fn open_store(config: &Config) -> Result<Arc<SqliteStore>, Error> {
+    let opened = SqliteStore::open(&config.data_dir).await;
+    let path = config.data_dir.clone();
+    opened.map(Arc::new).map_err(|source| Error::Data { path, source })
+}
+
+fn local_options(config: &Config, store: &SqliteStore, address: SocketAddr) -> LocalOptions {
+    let run_dir = config.data_dir.join(RUN_FOLDER);
+    let spool_dir = store.spool().to_path_buf();
+    let mut options = LocalOptions::new(run_dir, spool_dir, format!("http://{address}"));
+    options.python.clone_from(&config.python);
+    options.workers = config.workers;
+    options
+}
+
+fn dispatcher_options(config: &Config) -> cov_dispatcher::Options {
+    cov_dispatcher::Options {
+        nodes_max: config.limits.nodes,
+        upload_bytes_max: config.limits.upload_bytes,
+        ..cov_dispatcher::Options::default()
+    }
+}
+
+fn http_options(config: &Config, address: SocketAddr) -> cov_http::Options {
+    cov_http::Options {
+        listen: Some(address),
+        allowed_hosts: config.allowed_hosts.clone(),
+        limits: cov_http::Limits {
+            nodes: config.limits.nodes,
+            manifest_bytes: config.limits.manifest_bytes,
+            upload_bytes: config.limits.upload_bytes,
+            stop_wait: config.grace,
+            ..cov_http::Limits::default()
+        },
+    }
+}
