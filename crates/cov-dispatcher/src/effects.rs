@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cov_core::asset::{AssetAddress, AssetKey, ContentRef};
 use cov_core::error::Fault;
 use cov_core::graph::NodeKind;
@@ -35,11 +36,20 @@ pub(crate) struct Submission {
 #[derive(Debug)]
 pub(crate) struct TaskPlan {
     pub(crate) work_dir: Option<WorkDir>,
-    pub(crate) function: ContentRef,
-    pub(crate) hooks: Option<ContentRef>,
+    pub(crate) function: Part,
+    pub(crate) hooks: Option<Part>,
     pub(crate) run_callables: bool,
-    pub(crate) args: Vec<(NodeId, ContentRef)>,
-    pub(crate) kwargs: Vec<(String, NodeId, ContentRef)>,
+    pub(crate) args: Vec<(NodeId, Part)>,
+    pub(crate) kwargs: Vec<(String, NodeId, Part)>,
+}
+
+/// A content that a task needs.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// In the store.
+    Stored(ContentRef),
+    /// On its way there: a task may start ahead of the commit of its inputs.
+    Fresh(Bytes),
 }
 
 /// Reads what the task needs and hands it to the executor.
@@ -93,21 +103,21 @@ async fn read_task(
 ) -> Result<Task, (Fault, String)> {
     let mut args = Vec::with_capacity(plan.args.len());
     for (source, content) in plan.args {
-        args.push((source, payload(shared, &content).await?));
+        args.push((source, payload(shared, content).await?));
     }
     let mut kwargs = Vec::with_capacity(plan.kwargs.len());
     for (name, source, content) in plan.kwargs {
-        kwargs.push((name, source, payload(shared, &content).await?));
+        kwargs.push((name, source, payload(shared, content).await?));
     }
     let hooks = match plan.hooks {
-        Some(content) => Some(payload(shared, &content).await?),
+        Some(content) => Some(payload(shared, content).await?),
         None => None,
     };
     Ok(Task {
         attempt,
         dispatch,
         node,
-        function: payload(shared, &plan.function).await?,
+        function: payload(shared, plan.function).await?,
         hooks,
         run_callables: plan.run_callables,
         args,
@@ -116,8 +126,12 @@ async fn read_task(
     })
 }
 
-async fn payload(shared: &Shared, content: &ContentRef) -> Result<Payload, (Fault, String)> {
-    match shared.contents.read(content).await {
+async fn payload(shared: &Shared, part: Part) -> Result<Payload, (Fault, String)> {
+    let content = match part {
+        Part::Fresh(bytes) => return Ok(Payload::Bytes(bytes)),
+        Part::Stored(content) => content,
+    };
+    match shared.contents.read(&content).await {
         Ok(Blob::Small(bytes)) => Ok(Payload::Bytes(bytes)),
         Ok(Blob::File { path, .. }) => Ok(Payload::File(path)),
         Err(error) => {

@@ -1,6 +1,9 @@
 //! What the owner's next commit will hold, and what waits for it.
 
-use cov_core::ids::NodeId;
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use cov_core::ids::{ContentId, NodeId};
 use cov_engine::effect::Effect;
 use cov_engine::phase::End;
 use cov_store::model::Change;
@@ -20,6 +23,8 @@ pub(super) struct Pending {
     pub(super) dispatch_changed: bool,
     /// Other changes, in order.
     pub(super) changes: Vec<Change>,
+    /// Small contents among the changes: tasks may need them before they are stored.
+    pub(super) fresh: HashMap<ContentId, Bytes>,
     /// Texts of nodes that failed for good.
     pub(super) failures: Vec<(NodeId, String)>,
     /// Callers to answer.

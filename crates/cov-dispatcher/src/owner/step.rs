@@ -232,7 +232,19 @@ impl Owner {
     fn store_asset(&mut self, node: NodeId, key: AssetKey, staged: Staged) {
         let address = AssetAddress::of_node(node, key);
         let Staged { content, small } = staged;
+        if let Some(bytes) = &small {
+            self.pending.fresh.insert(content.id, bytes.clone());
+        }
         self.pending.changes.push(Change::Asset { address, content, small });
+    }
+
+    /// A content as a task finds it: in the store, or still on its way there.
+    fn part(&self, content: ContentRef) -> effects::Part {
+        let sent = self.in_flight.as_ref().and_then(|flight| flight.sent.fresh.get(&content.id));
+        match sent.or_else(|| self.pending.fresh.get(&content.id)) {
+            Some(bytes) => effects::Part::Fresh(bytes.clone()),
+            None => effects::Part::Stored(content),
+        }
     }
 
     /// Keeps why a node failed for good, as its error text.
@@ -343,21 +355,21 @@ impl Owner {
         let inputs = self.dispatch.graph().inputs(node);
         let output_of = |source: NodeId| {
             let output = self.loaded.node(source).and_then(|contents| contents.output);
-            output.map(|content| (source, content)).ok_or_else(|| {
+            output.map(|content| (source, self.part(content))).ok_or_else(|| {
                 (Fault::Task, format!("node {source}, an input of node {node}, has no output"))
             })
         };
         Ok(effects::TaskPlan {
             work_dir,
-            function,
-            hooks: contents.hooks,
+            function: self.part(function),
+            hooks: contents.hooks.map(|content| self.part(content)),
             run_callables: self.dispatch.graph().kind(node) != NodeKind::Helper,
             args: inputs.args.into_iter().map(output_of).collect::<Result<_, _>>()?,
             kwargs: inputs
                 .kwargs
                 .into_iter()
                 .map(|(name, source)| {
-                    output_of(source).map(|(node, content)| (name, node, content))
+                    output_of(source).map(|(node, part)| (name, node, part))
                 })
                 .collect::<Result<_, _>>()?,
         })
