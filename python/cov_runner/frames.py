@@ -7,6 +7,7 @@ u64, enum variants as u32, options as one byte. This module must stay in step wi
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from typing import List, NamedTuple, Optional, Tuple, Union
@@ -104,8 +105,6 @@ class Reader:
 
     def path(self) -> str:
         """A path, in the form that `os` functions take back to the same bytes."""
-        import os
-
         return os.fsdecode(bytes(self.view()))
 
     def blob(self) -> Blob:
@@ -156,8 +155,6 @@ def _text(text: str) -> bytes:
 
 
 def _blob(blob: Blob) -> bytes:
-    import os
-
     if isinstance(blob, File):
         return b"\1\0\0\0" + _bytes(os.fsencode(blob.path))
     return b"\0\0\0\0" + _bytes(blob)

@@ -6,6 +6,7 @@ Covalent's: shell commands, packages, calls before; then the function; then call
 
 from __future__ import annotations
 
+import binascii
 import importlib
 import json
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
@@ -30,8 +31,6 @@ class Call(NamedTuple):
         return function(*args, **kwargs)
 
     def _load(self, name: str) -> Any:
-        import binascii
-
         pickled = self.attributes[name]["attributes"]["_object"]
         return cloudpickle.loads(binascii.a2b_base64(pickled))
 

@@ -53,7 +53,7 @@ def run(task: Task, settings: Settings) -> Union[Blob, Failure]:
 def _run(task: Task, settings: Settings) -> Blob:
     function = archive.parse(_content(task.function))
     archive.check_python(function)
-    _enter(task, settings)
+    _go_to(task)
     hooks = Hooks(None if task.hooks is None else _content(task.hooks), task.run_callables)
     injected = hooks.before()
     output = _call(task, function, injected)
@@ -76,7 +76,8 @@ def _content(blob: Blob) -> Union[bytes, memoryview]:
         return file.read()
 
 
-def _enter(task: Task, settings: Settings) -> None:
+def enter(task: Task, settings: Settings) -> None:
+    """Sets what a task can see of its place: environment variables and covalent's context."""
     spec = {
         "electron_id": task.node,
         "args": [node for node, _ in task.args],
@@ -86,12 +87,16 @@ def _enter(task: Task, settings: Settings) -> None:
     os.environ["COVALENT_DISPATCHER_URL"] = settings.dispatcher_url
     os.environ["COVALENT_TASKS"] = json.dumps([spec])
     _set_context(task.dispatch, task.node)
-    if task.work_dir is not None:
-        path = task.work_dir.path
-        if task.work_dir.unique:
-            path = os.path.join(path, task.dispatch, f"node_{task.node}")
-        os.makedirs(path, exist_ok=True)
-        os.chdir(path)
+
+
+def _go_to(task: Task) -> None:
+    if task.work_dir is None:
+        return
+    path = task.work_dir.path
+    if task.work_dir.unique:
+        path = os.path.join(path, task.dispatch, f"node_{task.node}")
+    os.makedirs(path, exist_ok=True)
+    os.chdir(path)
 
 
 def _set_context(dispatch: str, node: int) -> None:

@@ -1,0 +1,143 @@
+//! Values on their way in and out: byte-for-byte layout, large ones, other encodings.
+
+use bytes::Bytes;
+use cov_core::error::Fault;
+use cov_core::ids::NodeId;
+use cov_core::transportable::TransportableObject;
+use cov_exec::{Outcome, Payload};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn outputs_are_archives_as_the_sdk_writes_them() {
+    if !has_module("covalent") {
+        assert!(std::env::var_os("CI").is_none(), "COV_TEST_PYTHON lacks covalent");
+        return;
+    }
+    let mut bench = Bench::new(1);
+    for value in [
+        "None",
+        "41",
+        "'äöü \\U0001f600'",
+        "b'\\x00\\xff'",
+        "[1, {'a': (2.5, None)}]",
+        "print",
+        "type('C', (), {'__doc__': 'says \"so\"\\n'})",
+    ] {
+        let ours = bench.run(task(&format!("result = {value}"))).await;
+        let Outcome::Completed(ours) = ours.outcome else { panic!("{value}") };
+        let object = TransportableObject::from_archive(&bytes(&ours)).unwrap();
+        assert_eq!(object.to_archive(), bytes(&ours), "{value}");
+        let source = format!(
+            "from covalent._workflow.transportable_object import TransportableObject\n\
+             result = TransportableObject({value}).serialize().hex()"
+        );
+        let theirs = bench.eval(&source).await;
+        let hex: String = bytes(&ours).iter().map(|byte| format!("{byte:02x}")).collect();
+        if value.starts_with("type") {
+            // cloudpickle gives each class that it sees a fresh id.
+            let header = hex[..hex.len() / 3].len() - 32;
+            assert_eq!(hex[32..header], theirs[32..header], "{value}");
+        } else {
+            assert_eq!(hex, theirs, "{value}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn values_that_cannot_be_printed_are_still_results() {
+    let mut bench = Bench::new(1);
+    let source = "class Mute:\n    def __str__(self): raise ValueError('no')\n    __name__ = 5\n    __doc__ = 7\nresult = Mute()";
+    let object = completed(bench.run(task(source)).await);
+    assert_eq!(object.object_string, "<Mute: str() raised ValueError>");
+    assert_eq!(bench.eval("result = 'a\\ud800'").await, "a\\ud800");
+}
+
+#[tokio::test]
+async fn large_outputs_and_prints_come_by_file() {
+    let mut bench = Bench::new(1);
+    let source = "import sys\nprint('o' * 300_000)\nprint('e' * 300_000, file=sys.stderr)\nresult = b'x' * 3_000_000";
+    for _ in 0..2 {
+        let ending = bench.run(task(source)).await;
+        for payload in [&ending.stdout, &ending.stderr] {
+            let Payload::File(path) = payload else { panic!("{payload:?}") };
+            assert_eq!(path.parent().unwrap(), bench.path("spool"));
+        }
+        assert_eq!(text(&ending.stdout), format!("{}\n", "o".repeat(300_000)));
+        assert_eq!(text(&ending.stderr), format!("{}\n", "e".repeat(300_000)));
+        let Outcome::Completed(Payload::File(_)) = &ending.outcome else { panic!("not by file") };
+        let object = completed(ending);
+        assert!(object.data.windows(9).any(|window| window == b"xxxxxxxxx"));
+        assert!(object.data.len() > 3_000_000 && object.object_string.len() == 3_000_003);
+        let next = bench.run(task("print('small')\nresult = 1")).await;
+        assert_eq!(text(&next.stdout), "small\n");
+    }
+}
+
+#[tokio::test]
+async fn large_inputs_go_by_file_whoever_wrote_it() {
+    let mut bench = Bench::new(1);
+    let large = "ä".repeat(5 * 1024 * 1024);
+    let path = bench.path("input");
+    std::fs::write(&path, bytes(&archive(pickled_text(&large)))).unwrap();
+    let function =
+        "import builtins\nbuiltins.lengths = lambda *texts: [len(text) for text in texts]";
+    completed(bench.run(task(function)).await);
+    let mut task = call("builtins lengths", &[]);
+    task.args.push((NodeId(1), Payload::File(path.clone())));
+    // More than a frame takes, so that the executor lays them down itself.
+    task.args.extend((2..6).map(|node| (NodeId(node), archive(pickled_text(&large)))));
+    let n = large.chars().count();
+    assert_eq!(
+        completed(bench.run(task).await).object_string,
+        format!("[{n}, {n}, {n}, {n}, {n}]")
+    );
+    assert!(path.exists());
+    let left: Vec<_> = std::fs::read_dir(bench.path("spool")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn an_input_that_is_missing_or_damaged_fails_the_task() {
+    let mut bench = Bench::new(1);
+    let missing = Payload::File(bench.path("missing"));
+    for (input, said) in [
+        (missing, "FileNotFoundError"),
+        (Payload::Bytes(Bytes::from_static(b"too short")), "no transportable object"),
+        (archive(b"garbage".to_vec()), "UnpicklingError"),
+    ] {
+        let mut task = call("builtins len", &[]);
+        task.args.push((NodeId(1), input));
+        let ending = bench.run(task).await;
+        let (fault, message) = failed(&ending);
+        assert_eq!(fault, Fault::Task);
+        assert!(message.contains(said), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn json_inputs_are_read() {
+    let mut bench = Bench::new(1);
+    let mut task = call("builtins sorted", &[]);
+    let list = TransportableObject::from_json(&[3, 1, 2]).unwrap();
+    task.args.push((NodeId(1), Payload::Bytes(list.to_archive().into())));
+    assert_eq!(completed(bench.run(task).await).object_string, "[1, 2, 3]");
+}
+
+#[tokio::test]
+async fn a_function_of_another_python_is_refused_before_it_is_read() {
+    let mut bench = Bench::new(1);
+    let mut task = call("builtins eval", &["1"]);
+    // Reading this would raise something else.
+    task.function = archive_by("3.7.17", b"garbage".to_vec());
+    let ending = bench.run(task).await;
+    let (fault, message) = failed(&ending);
+    assert_eq!(fault, Fault::Task);
+    let ours = bench.eval("import platform\nresult = platform.python_version()").await;
+    assert!(message.contains("3.7.17") && message.contains(&ours), "{message}");
+    // Another patch version is fine.
+    let (minor, _) = ours.rsplit_once('.').unwrap();
+    let mut task = call("builtins eval", &["1"]);
+    task.function = archive_by(&format!("{minor}.99"), pickled_name("builtins eval"));
+    completed(bench.run(task).await);
+}
