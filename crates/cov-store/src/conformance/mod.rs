@@ -4,7 +4,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::cast_possible_truncation,
     reason = "this is a test suite that other crates can run; a panic is a failed test"
 )]
 

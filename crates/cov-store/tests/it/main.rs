@@ -1,0 +1,14 @@
+//! Tests of the store through its public face.
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod killed;
+#[cfg(test)]
+mod opening;
+#[cfg(test)]
+mod traced;

@@ -1,0 +1,79 @@
+//! Who may open a data directory.
+
+use std::fs;
+
+use cov_store::conformance::fixtures::register;
+use cov_store::{Error, SqliteStore, Store};
+use sqlx::{ConnectOptions, Connection};
+
+/// A connection to the database of `folder`, beside the store.
+pub(crate) async fn beside(folder: &std::path::Path) -> sqlx::SqliteConnection {
+    let database = folder.join("dispatches.sqlite");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database);
+    options.connect().await.unwrap()
+}
+
+/// Runs `statement` on a database that no store has open.
+pub(crate) async fn tamper(folder: &std::path::Path, statement: &'static str) {
+    let mut connection = beside(folder).await;
+    let done = sqlx::query(statement).execute(&mut connection).await.unwrap();
+    assert!(done.rows_affected() > 0, "{statement} changed nothing");
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_server_is_refused_and_told_who_is_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path()).await.unwrap();
+    let refused = SqliteStore::open(folder.path()).await.unwrap_err();
+    assert!(matches!(refused, Error::Refused(_)), "{refused:?}");
+    let text = refused.to_string();
+    assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
+    assert!(text.contains(&*folder.path().to_string_lossy()), "{text}");
+    store.commit(&[register("a", 1)]).await.unwrap();
+    drop(store);
+    SqliteStore::open(folder.path()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_schema_and_a_changed_one_are_refused() {
+    for statement in [
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (99, 'of the future', 1, x'00', 1)",
+        "UPDATE _sqlx_migrations SET checksum = x'00'",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        drop(SqliteStore::open(folder.path()).await.unwrap());
+        tamper(folder.path(), statement).await;
+        let refused = SqliteStore::open(folder.path()).await.unwrap_err();
+        assert!(matches!(refused, Error::Refused(_)), "{refused:?}");
+        assert!(refused.to_string().contains("schema"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "not a database, but somebody's file\n".repeat(100);
+    fs::write(folder.path().join("dispatches.sqlite"), &text).unwrap();
+    let refused = SqliteStore::open(folder.path()).await.unwrap_err();
+    assert!(matches!(refused, Error::Corrupt { .. }), "{refused:?}");
+    assert_eq!(fs::read_to_string(folder.path().join("dispatches.sqlite")).unwrap(), text);
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_is_unavailable() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let refused = SqliteStore::open(file.path().join("data")).await.unwrap_err();
+    assert!(refused.is_transient(), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_was_coming_in_is_gone_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(SqliteStore::open(folder.path()).await.unwrap());
+    let left = folder.path().join("contents/incoming/7");
+    fs::write(&left, "half of an upload").unwrap();
+    drop(SqliteStore::open(folder.path()).await.unwrap());
+    assert!(!left.exists());
+}
