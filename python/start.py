@@ -34,4 +34,6 @@ def main():
     zygote.main(sys.argv[1:])
 
 
-main()
+# A task that starts processes by `multiprocessing` has this file read again there.
+if __name__ == "__main__":
+    main()

@@ -8,16 +8,18 @@ control connection closes: the zygote then kills everything and ends.
 from __future__ import annotations
 
 import array
+import contextlib
 import gc
 import os
 import platform
 import select
+import shutil
 import signal
 import socket
 import stat
 import sys
 import time
-from typing import Dict, List, NoReturn, Optional
+from typing import Dict, Iterator, List, NoReturn, Optional
 
 from . import frames, runner, system
 from .frames import Fork, Kill
@@ -135,7 +137,7 @@ class Zygote:
             self._control.close()
             versions = self._versions
             if _WITHOUT_COVALENT in sys.argv:
-                versions = versions._replace(covalent=import_covalent())
+                versions = versions._replace(covalent=import_covalent(self._settings.run_dir))
             sock.setblocking(True)
         except BaseException as error:
             os.write(2, f"a runner cannot start: {error}\n".encode())
@@ -235,10 +237,11 @@ def _reaped(pid: int) -> bool:
         return True
 
 
-def import_covalent() -> str:
+def import_covalent(run_dir: str) -> str:
     """Imports covalent if it is there; returns its version, or nothing."""
     try:
-        import covalent
+        with _private_configuration(run_dir):
+            import covalent
     except ModuleNotFoundError as error:
         if error.name != "covalent":
             _complain(error)
@@ -247,6 +250,30 @@ def import_covalent() -> str:
         _complain(error)
         return ""
     return str(getattr(covalent, "__version__", "unknown"))
+
+
+@contextlib.contextmanager
+def _private_configuration(run_dir: str) -> Iterator[None]:
+    """Lets covalent read its user's configuration, if there is one, from a copy of the runners' own.
+
+    covalent writes its configuration when it is imported. Were that the user's file, a runner could
+    make it before the user's first client does, with an address that is not the one the client names.
+    """
+    variable = "COVALENT_CONFIG_DIR"
+    before = os.environ.get(variable)
+    users = before or os.environ.get("XDG_CONFIG_DIR") or os.path.expanduser("~/.config/covalent")
+    own = os.path.join(run_dir, "covalent")
+    os.makedirs(own, exist_ok=True)
+    with contextlib.suppress(OSError):
+        shutil.copyfile(os.path.join(users, "covalent.conf"), os.path.join(own, "covalent.conf"))
+    os.environ[variable] = own
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
 
 
 def _complain(error: BaseException) -> None:
@@ -281,12 +308,12 @@ def _control() -> socket.socket:
     return control
 
 
-def _import_all(settings_arguments: List[str]) -> Versions:
+def _import_all(settings_arguments: List[str], run_dir: str) -> Versions:
     import cloudpickle
 
-    covalent = ""
+    covalent = "imported by each runner"
     if _WITHOUT_COVALENT not in settings_arguments:
-        covalent = import_covalent()
+        covalent = import_covalent(run_dir)
         if system.thread_count() > 1:
             # A fork would take along locks that other threads hold. Start over without it.
             again = [sys.executable, sys.argv[0], *settings_arguments, _WITHOUT_COVALENT]
@@ -294,13 +321,13 @@ def _import_all(settings_arguments: List[str]) -> Versions:
     return Versions(platform.python_version(), cloudpickle.__version__, covalent)
 
 
-def main(arguments: List[str]) -> None:
-    """Serves the control connection on descriptor 0; returns when the server is gone."""
+def main(arguments: List[str]) -> NoReturn:
+    """Serves the control connection on descriptor 0 until the server is gone."""
     system.adopt_orphans()
     system.set_name("cov-zygote")
     settings = Settings(arguments[0], arguments[1], arguments[2], int(arguments[3]))
     prefer_own_pip(settings.run_dir)
-    versions = _import_all(arguments)
+    versions = _import_all(arguments, settings.run_dir)
     control = _control()
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -309,3 +336,4 @@ def main(arguments: List[str]) -> None:
     gc.collect()
     gc.freeze()
     Zygote(control, settings, versions).serve()
+    os._exit(0)

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cov_core::error::Fault;
@@ -150,14 +151,17 @@ impl Pool {
     }
 
     /// Ends a runner that cannot be spoken with any more, or whose work is void.
-    pub(super) fn kill_runner(&self, number: u64) {
+    pub(super) fn kill_runner(self: &Arc<Self>, number: u64) {
         let mut state = self.state();
-        if let Some(runner) = state.runners.get_mut(&number) {
-            runner.ending = true;
-        }
+        let Some(runner) = state.runners.get_mut(&number) else { return };
+        runner.ending = true;
+        let greeted = runner.greeted;
         state.idle.retain(|idle| *idle != number);
-        let grace = std::time::Duration::ZERO;
-        send(&state.zygote, Request::Kill { runner: number, grace });
+        send(&state.zygote, Request::Kill { runner: number, grace: Duration::ZERO });
+        // One that never said hello would be followed by another of its kind, without end.
+        if greeted {
+            self.pump(&mut state);
+        }
     }
 
     pub(super) async fn live_output(&self, attempt: AttemptId) -> Option<(Bytes, Bytes)> {
@@ -178,7 +182,8 @@ impl Pool {
         if let Some(runner) = state.runners.get_mut(&number) {
             runner.greeted = true;
             if !runner.ending {
-                state.idle.push(number);
+                // Behind those that have run tasks.
+                state.idle.insert(0, number);
             }
         }
         self.pump(&mut state);
@@ -211,7 +216,7 @@ impl Pool {
         if let Some(attempt) = runner.attempt {
             state.running.remove(&attempt);
         }
-        // One that never said hello would be followed by another of its kind, without end.
+        // As in `kill_runner`.
         if runner.greeted {
             self.pump(&mut state);
         }
@@ -273,21 +278,20 @@ impl Pool {
         }
     }
 
-    /// The system made no process for a runner. Waiting tasks fail if no other runner is left.
+    /// The system made no process for a runner.
     pub(super) async fn fork_failed(&self, number: u64, message: &str) {
+        self.state().runners.remove(&number);
+        let message = format!("No runner process could be made: {message}");
+        self.without_runner(&message).await;
+    }
+
+    /// A runner did not come up. Tasks that wait fail if there is no other to wait for.
+    pub(super) async fn without_runner(&self, message: &str) {
         let waiting = {
             let mut state = self.state();
-            state.runners.remove(&number);
             let hopeless = state.runners.values().all(|runner| runner.ending);
             if hopeless { std::mem::take(&mut state.queue) } else { VecDeque::new() }
         };
-        let message = format!("No runner process could be made: {message}");
-        self.fail_all(waiting, &message).await;
-    }
-
-    /// A runner ended before it could take a task: tasks that wait fail with what it said.
-    pub(super) async fn runner_unusable(&self, message: &str) {
-        let waiting = std::mem::take(&mut self.state().queue);
         self.fail_all(waiting, message).await;
     }
 

@@ -256,7 +256,7 @@ impl Runner {
         if self.hello.is_none() && !departed.killed {
             let message = never_greeted(exit);
             tracing::error!(runner = self.number, message);
-            self.pool.runner_unusable(&message).await;
+            self.pool.without_runner(&message).await;
         }
         let begun = current.as_ref().is_some_and(|current| current.begun);
         if let Some(current) = current {

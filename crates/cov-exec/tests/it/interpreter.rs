@@ -17,6 +17,18 @@ fn script(folder: &tempfile::TempDir, arguments: &str) -> PathBuf {
     path
 }
 
+/// The interpreter for tests, with this source as its covalent.
+fn with_covalent(folder: &tempfile::TempDir, source: &str) -> PathBuf {
+    let package = folder.path().join("covalent");
+    std::fs::create_dir(&package).unwrap();
+    std::fs::write(package.join("__init__.py"), source).unwrap();
+    let path = script(folder, "");
+    let exported = format!("#!/bin/sh\nexport PYTHONPATH='{}'", folder.path().display());
+    let text = std::fs::read_to_string(&path).unwrap().replacen("#!/bin/sh", &exported, 1);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
 async fn refused(bench: &mut Bench) -> Ending {
     let task = task("result = 1");
     let attempt = task.attempt;
@@ -82,4 +94,26 @@ async fn folders_that_cannot_be_used_are_named() {
     let (fault, message) = failed(&ending);
     assert_eq!(fault, Fault::Executor);
     assert!(message.contains("/dev/null/run"), "{message}");
+}
+
+#[tokio::test]
+async fn a_covalent_that_starts_threads_is_imported_after_the_fork() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "import threading\n__version__ = '9.9'\n\
+                  threading.Thread(target=threading.Event().wait, daemon=True).start()\n";
+    let path = with_covalent(&folder, source);
+    let mut bench = Bench::with(|options| options.python = Some(path));
+    let source = "import os, sys\nthreads = os.listdir(f'/proc/{os.getppid()}/task')\n\
+                  result = (len(threads), sys.modules['covalent'].__version__)";
+    assert_eq!(bench.eval(source).await, "(1, '9.9')");
+}
+
+#[tokio::test]
+async fn a_covalent_that_cannot_be_imported_stops_only_tasks_that_need_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = with_covalent(&folder, "raise RuntimeError('broken')\n");
+    let mut bench = Bench::with(|options| options.python = Some(path));
+    assert_eq!(bench.eval("result = 1").await, "1");
+    let ending = bench.run(task("import covalent")).await;
+    assert!(failed(&ending).1.contains("RuntimeError: broken"), "{:?}", failed(&ending));
 }

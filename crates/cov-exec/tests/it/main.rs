@@ -1,9 +1,16 @@
 //! Executors, run with a real Python: `COV_TEST_PYTHON` names it, else `python3` on PATH.
 
+#[cfg(test)]
 mod conformance;
+#[cfg(test)]
 mod hooks;
+#[cfg(test)]
 mod interpreter;
+#[cfg(test)]
 mod processes;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
 mod surroundings;
+#[cfg(test)]
 mod values;

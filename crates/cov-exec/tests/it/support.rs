@@ -146,6 +146,15 @@ pub(crate) fn pickled_name(function: &str) -> Vec<u8> {
     format!("c{module}\n{name}\n.").into_bytes()
 }
 
+/// A pickle that is read as the value of this expression.
+pub(crate) fn pickled_value(expression: &str) -> Vec<u8> {
+    let mut pickle = b"cbuiltins\neval\n(".to_vec();
+    let text = pickled_text(expression);
+    pickle.extend_from_slice(&text[..text.len() - 1]);
+    pickle.extend_from_slice(b"tR.");
+    pickle
+}
+
 pub(crate) fn pickled_text(text: &str) -> Vec<u8> {
     let mut pickle = vec![b'X'];
     pickle.extend(u32::try_from(text.len()).unwrap().to_le_bytes());

@@ -127,3 +127,17 @@ async fn a_runner_holds_its_own_connection_and_no_other_socket() {
     assert_eq!(bench.eval(source).await, "0\n");
     drop(listener);
 }
+
+#[tokio::test]
+async fn tasks_may_start_processes_in_every_way_of_multiprocessing() {
+    let mut bench = Bench::new(1);
+    for way in ["fork", "spawn", "forkserver"] {
+        let source = format!(
+            "import math, multiprocessing\nwith multiprocessing.get_context('{way}').Pool(2) as pool:\n    \
+             result = pool.map(math.sqrt, [1, 4, 9])"
+        );
+        assert_eq!(bench.eval(&source).await, "[1.0, 2.0, 3.0]", "{way}");
+    }
+    let source = "import asyncio\nasync def main():\n    await asyncio.sleep(0)\n    return 5\nresult = asyncio.run(main())";
+    assert_eq!(bench.eval(source).await, "5");
+}
