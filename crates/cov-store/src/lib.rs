@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cov_core::asset::{Announced, AssetAddress, AssetState, ContentRef};
+use cov_core::error::{ErrorCode, ErrorKind};
 use cov_core::ids::{ContentId, DispatchId, NodeId};
 use cov_core::result::Summary;
 
@@ -72,6 +73,25 @@ pub enum Error {
 }
 
 impl Error {
+    /// How the error is answered.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.code().kind()
+    }
+
+    /// Its stable code.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotFound { .. } => ErrorCode::DispatchNotFound,
+            Self::Exists { .. } => ErrorCode::DispatchExists,
+            Self::Corrupt { .. } => ErrorCode::Quarantined,
+            Self::Full(_) => ErrorCode::StorageFull,
+            Self::Unavailable(_) | Self::Refused(_) => ErrorCode::StoreUnavailable,
+            Self::Internal(_) => ErrorCode::Internal,
+        }
+    }
+
     /// Whether the same call may succeed later without anybody changing it.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -120,13 +120,13 @@ async fn read_assets(
 ) -> Result<Vec<AssetColumns>, Error> {
     let wanted = match scope {
         Scope::Everything => sqlx::query_as(
-            "SELECT a.node, a.key, a.size, a.sha1, c.id, c.size, c.sha1 FROM assets a \
+            "SELECT a.node, a.key, c.id, ifnull(a.size, c.size), ifnull(a.sha1, c.sha1) FROM assets a \
              LEFT JOIN contents c ON c.number = a.content WHERE a.dispatch = ?1 \
              ORDER BY a.node, a.key",
         )
         .bind(id),
         Scope::Owner => sqlx::query_as(
-            "SELECT a.node, a.key, a.size, a.sha1, c.id, c.size, c.sha1 FROM assets a \
+            "SELECT a.node, a.key, c.id, ifnull(a.size, c.size), ifnull(a.sha1, c.sha1) FROM assets a \
              LEFT JOIN contents c ON c.number = a.content WHERE a.dispatch = ?1 \
              AND a.node > ?2 AND a.key IN (?3, ?4, ?5) AND a.content IS NOT NULL \
              ORDER BY a.node, a.key",

@@ -6,6 +6,8 @@ mod load;
 mod open;
 mod query;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -14,7 +14,7 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, SqlSafeStr};
+use sqlx::{ConnectOptions, Connection, SqlSafeStr};
 
 use super::{CACHE_BYTES_MAX, SqliteStore};
 use crate::Error;
@@ -79,6 +79,16 @@ impl SqliteStore {
             files: Arc::new(files),
             _lock: lock,
         })
+    }
+
+    /// Closes all connections in order, so that the database is one file again. Not needed for
+    /// durability. Commits that come later open a connection anew; reads fail.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        let Some(writer) = self.writer.lock().await.take() else { return };
+        if let Err(error) = writer.close().await {
+            tracing::warn!(%error, "the writing connection did not close in order");
+        }
     }
 }
 

@@ -93,7 +93,7 @@ impl SqliteStore {
     ) -> Result<Option<AssetState>, Error> {
         let known = self.find(dispatch).await?;
         let row: Option<AssetColumns> = sqlx::query_as(
-            "SELECT a.node, a.key, a.size, a.sha1, c.id, c.size, c.sha1 FROM assets a \
+            "SELECT a.node, a.key, c.id, ifnull(a.size, c.size), ifnull(a.sha1, c.sha1) FROM assets a \
              LEFT JOIN contents c ON c.number = a.content \
              WHERE a.dispatch = ? AND a.node = ? AND a.key = ?",
         )
@@ -111,7 +111,7 @@ impl SqliteStore {
     pub(super) async fn list_awaited(&self, dispatch: &DispatchId) -> Result<Awaited, Error> {
         let known = self.find(dispatch).await?;
         let rows: Vec<AssetColumns> = sqlx::query_as(
-            "SELECT node, key, size, sha1, NULL, NULL, NULL FROM assets \
+            "SELECT node, key, NULL, size, sha1 FROM assets \
              WHERE dispatch = ? AND content IS NULL ORDER BY node, key",
         )
         .bind(known.row)

@@ -256,27 +256,24 @@ pub(super) fn read_node_state(columns: NodeColumns) -> Reading<(NodeId, NodeStat
     Ok((node, state))
 }
 
-/// A row of `assets`, with its content: `node, key, size, sha1` of what was announced, and
-/// `id, size, sha1` of the content.
-pub(super) type AssetColumns =
-    (i64, i64, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>, Option<Vec<u8>>);
+/// A row of `assets`: `node, key`, the content's id if it is there, and size and SHA-1 of the
+/// content or else of what was announced. Few columns: each costs as much as the reading of it.
+pub(super) type AssetColumns = (i64, i64, Option<Vec<u8>>, Option<i64>, Option<Vec<u8>>);
 
 pub(super) fn read_asset(columns: AssetColumns) -> Reading<(AssetAddress, AssetState)> {
-    let (node, key, announced_size, announced_sha1, id, size, sha1) = columns;
+    let (node, key, id, size, sha1) = columns;
     let node = match node {
         NO_NODE => None,
         node => Some(NodeId(read_u32(node)?)),
     };
     let key = u8::try_from(key).ok().and_then(AssetKey::from_code);
     let address = AssetAddress { node, key: key.ok_or("an asset has an unknown key")? };
-    let state = match (announced_size, id, size, sha1) {
-        (Some(announced), None, None, None) => AssetState::Awaited(Announced {
-            size: announced.cast_unsigned(),
-            sha1: announced_sha1.as_deref().map(read_sha1).transpose()?,
+    let state = match (id, size, sha1) {
+        (None, Some(size), sha1) => AssetState::Awaited(Announced {
+            size: size.cast_unsigned(),
+            sha1: sha1.as_deref().map(read_sha1).transpose()?,
         }),
-        (None, Some(id), Some(size), Some(sha1)) => {
-            AssetState::Present(read_content(&id, size, &sha1)?)
-        }
+        (Some(id), Some(size), Some(sha1)) => AssetState::Present(read_content(&id, size, &sha1)?),
         _ => return Err(format!("the asset `{address}` has no content row")),
     };
     Ok((address, state))
