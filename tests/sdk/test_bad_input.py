@@ -104,7 +104,7 @@ def test_unknown_asset(server):
     dispatch_id = ct.dispatch(simple, disable_run=True)(1)
     base = f"{wire.DISPATCHES}/{dispatch_id}/electrons/0/assets"
     refused(wire.get(server, f"{base}/nope"), 404, 422)
-    refused(wire.get(server, f"/api/v0/files/{dispatch_id}/nothing.tobj"), 403, 404)
+    refused(wire.get(server, f"/api/v0/files/{dispatch_id}/nothing.tobj"), 403, 404, 422)
     refused(wire.get(server, f"/api/v0/files/{dispatch_id}/node_77/results.tobj"), 403, 404)
     refused(wire.get(server, f"/api/v0/files/{wire.UNKNOWN}/results.tobj"), 403, 404)
 
@@ -268,8 +268,8 @@ def _renumber(body, old, new):
 
 
 FAULTY_GRAPHS = {
-    "cycle": (_cycle, LINKS),
-    "self loop": (lambda body: _link(body, 0, 0), LINKS),
+    "cycle": (_cycle, GRAPH),
+    "self loop": (lambda body: _link(body, 0, 0), GRAPH),
     "dangling target": (lambda body: _link(body, 0, 999), LINKS),
     "dangling source": (lambda body: _link(body, 999, 0), LINKS),
     "negative edge": (lambda body: _link(body, -1, 0), LINKS),

@@ -132,8 +132,10 @@ def test_foreign_hosts_are_refused(server, host):
     """A name that an attacker's DNS points at this machine must not open the server to his page."""
     named = host.replace("{port}", str(server.port))
     for target in (wire.DISPATCHES, f"/api/v0/files/{wire.UNKNOWN}/function.tobj"):
-        status, _ = wire.exchange(server, wire.head(server, "GET", target, host=named))
-        assert status in (FORBIDDEN, 400) if host == "@" else status == FORBIDDEN
+        status, answer = wire.exchange(server, wire.head(server, "GET", target, host=named))
+        # "@" is no host name at all, which may also be answered as a malformed request.
+        malformed = host == "@" and status in (400, 422)
+        assert status == FORBIDDEN or malformed, (status, answer[:200])
 
 
 def test_own_names_and_own_origin_are_welcome(server):
