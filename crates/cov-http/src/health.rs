@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use crate::App;
 use crate::error::Refusal;
 
-/// Answers as long as the process does.
+/// Answers as long as the process does, with its version.
 pub(crate) async fn alive() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+    Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
 }
 
 /// Answers 503 while the server is stopping.

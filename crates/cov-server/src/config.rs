@@ -127,13 +127,8 @@ impl Config {
         let mut faults = Vec::new();
         let figment = sources.merge(&mut faults);
         let config = Self::read(&figment, &mut faults);
-        if let Some(config) = &config {
-            faults.extend(config.validate());
-        }
-        match config {
-            Some(config) if faults.is_empty() => Ok(config),
-            _ => Err(Faults(faults)),
-        }
+        faults.extend(config.validate());
+        if faults.is_empty() { Ok(config) } else { Err(Faults(faults)) }
     }
 
     /// The configuration as a file that [`Config::load`] reads, with the source of every value.
@@ -158,36 +153,34 @@ impl Config {
         Ok(text)
     }
 
-    fn read(figment: &Figment, faults: &mut Vec<Fault>) -> Option<Self> {
-        let listen =
-            take::<String>(figment, "listen", faults).and_then(|text| parse_listen(&text, faults));
-        let data_dir = take(figment, "data_dir", faults);
-        let python = figment.contains("python").then(|| take(figment, "python", faults));
-        let workers = take(figment, "workers", faults);
-        let grace = take(figment, "grace", faults).and_then(|seconds| parse_grace(seconds, faults));
-        let log_format = take(figment, "log_format", faults);
-        let log_level = take(figment, "log_level", faults);
-        let insecure = take(figment, "insecure", faults);
-        let allowed_hosts = take::<Names>(figment, "allowed_hosts", faults);
-        let nodes = take(figment, "limits.nodes", faults);
-        let manifest_bytes = take(figment, "limits.manifest_bytes", faults);
-        let upload_bytes = take(figment, "limits.upload_bytes", faults);
-        Some(Self {
-            listen: listen?,
-            data_dir: data_dir?,
-            python: python.flatten(),
-            workers: workers?,
-            grace: grace?,
-            log_format: log_format?,
-            log_level: log_level?,
-            insecure: insecure?,
-            allowed_hosts: allowed_hosts?.0,
-            limits: Limits {
-                nodes: nodes?,
-                manifest_bytes: manifest_bytes?,
-                upload_bytes: upload_bytes?,
-            },
-        })
+    /// Reads every value. In place of one that is wrong stands one that is right, so that the
+    /// others can be checked all the same.
+    fn read(figment: &Figment, faults: &mut Vec<Fault>) -> Self {
+        let mut config = Self::embedded(".");
+        let mut reader = Reader { figment, faults };
+        if let Some(address) =
+            reader.take::<String>("listen").and_then(|text| reader.address(&text))
+        {
+            config.listen = address;
+        }
+        if let Some(grace) = reader.take("grace").and_then(|seconds| reader.grace(seconds)) {
+            config.grace = grace;
+        }
+        if figment.contains("python") {
+            config.python = reader.take("python");
+        }
+        if let Some(Names(hosts)) = reader.take("allowed_hosts") {
+            config.allowed_hosts = hosts;
+        }
+        reader.put("data_dir", &mut config.data_dir);
+        reader.put("workers", &mut config.workers);
+        reader.put("log_format", &mut config.log_format);
+        reader.put("log_level", &mut config.log_level);
+        reader.put("insecure", &mut config.insecure);
+        reader.put("limits.nodes", &mut config.limits.nodes);
+        reader.put("limits.manifest_bytes", &mut config.limits.manifest_bytes);
+        reader.put("limits.upload_bytes", &mut config.limits.upload_bytes);
+        config
     }
 
     /// A value as TOML writes it; `None` for one that is not set.
@@ -216,23 +209,57 @@ impl Config {
     }
 }
 
-/// Takes one value; notes a fault if it is of the wrong type or missing.
-fn take<T: DeserializeOwned>(figment: &Figment, key: &str, faults: &mut Vec<Fault>) -> Option<T> {
-    let Ok(value) = figment.find_value(key) else {
-        faults.push(Fault::new(
-            format!("`{key}` is not set and has no default here"),
-            format!("give {}", ways(key)),
-        ));
-        return None;
-    };
-    match figment.extract_inner_lossy(key) {
-        Ok(value) => Some(value),
-        Err(_) => {
-            let source = figment.get_metadata(value.tag()).map_or("unknown", |found| &found.name);
-            let shown = show(&value);
-            faults.push(not_expected(key, &shown, source));
-            None
+/// Takes values from the merged sources and notes what is wrong with them.
+struct Reader<'a> {
+    figment: &'a Figment,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl Reader<'_> {
+    fn put<T: DeserializeOwned>(&mut self, key: &str, place: &mut T) {
+        if let Some(value) = self.take(key) {
+            *place = value;
         }
+    }
+
+    fn take<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
+        let Ok(value) = self.figment.find_value(key) else {
+            self.faults.push(Fault::new(
+                format!("`{key}` is not set and has no default here"),
+                format!("give {}", ways(key)),
+            ));
+            return None;
+        };
+        let taken = self.figment.extract_inner_lossy(key).ok();
+        if taken.is_none() {
+            self.refuse(key, &show(&value));
+        }
+        taken
+    }
+
+    /// `localhost` is taken by its usual meaning, so that no name service is asked.
+    fn address(&mut self, text: &str) -> Option<SocketAddr> {
+        let parsed = match text.strip_prefix("localhost:") {
+            Some(port) => port.parse().map(|port| (Ipv4Addr::LOCALHOST, port).into()).ok(),
+            None => text.parse().ok(),
+        };
+        if parsed.is_none() {
+            self.refuse("listen", text);
+        }
+        parsed
+    }
+
+    fn grace(&mut self, seconds: f64) -> Option<Duration> {
+        let parsed = Duration::try_from_secs_f64(seconds).ok().filter(|grace| *grace <= GRACE_MAX);
+        if parsed.is_none() {
+            self.refuse("grace", &seconds.to_string());
+        }
+        parsed
+    }
+
+    fn refuse(&mut self, key: &str, value: &str) {
+        let source = self.figment.find_metadata(key).map_or("unknown", |found| &found.name);
+        self.faults.push(not_expected(key, value, source));
     }
 }
 
@@ -253,26 +280,6 @@ fn ways(key: &str) -> String {
     settings::find(key).map_or_else(String::new, |setting| {
         format!("--{} or {}", setting.flag(), setting.variable())
     })
-}
-
-/// `localhost` is taken by its usual meaning, so that no name service is asked.
-fn parse_listen(text: &str, faults: &mut Vec<Fault>) -> Option<SocketAddr> {
-    let parsed = match text.strip_prefix("localhost:") {
-        Some(port) => port.parse().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).ok(),
-        None => text.parse().ok(),
-    };
-    if parsed.is_none() {
-        faults.push(not_expected("listen", text, "an unreadable address"));
-    }
-    parsed
-}
-
-fn parse_grace(seconds: f64, faults: &mut Vec<Fault>) -> Option<Duration> {
-    let parsed = Duration::try_from_secs_f64(seconds).ok().filter(|grace| *grace <= GRACE_MAX);
-    if parsed.is_none() {
-        faults.push(not_expected("grace", &seconds.to_string(), "out of range"));
-    }
-    parsed
 }
 
 /// Whether only programs on this machine can reach an address.

@@ -121,6 +121,9 @@ fn all_faults_are_reported_at_once_with_their_source_and_what_to_do() {
         "`grace` is `-1`",
         "`log_format` is `xml` (option --log-format)",
         "it must be `human` or `json`",
+        "`limits.nodes` is `0`",
+        "`allowed_hosts` is `a:1`",
+        "`log_level` is `cov=loud`",
     ] {
         assert!(text.contains(expected), "{expected} is not in:\n{text}");
     }

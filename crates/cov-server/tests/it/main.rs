@@ -1,0 +1,10 @@
+//! The server as a program, and inside another program.
+
+#[cfg(test)]
+mod embedded;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod shutdown;
+#[cfg(test)]
+mod start;
