@@ -8,6 +8,8 @@ mod harness;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod states;
 #[cfg(test)]
 mod table;

@@ -1,0 +1,169 @@
+//! What the simulation remembers of every node, across crashes, and the rules that it judges by
+//! without asking the engine.
+
+use cov_core::graph::NodeKind;
+use cov_core::ids::{AttemptId, NodeId};
+use cov_core::status::Status;
+use cov_engine::invariants;
+
+use super::world::{World, index_of};
+
+/// A dispatch's book.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    pub(crate) nodes: Vec<Entry>,
+    /// How often it was loaded again.
+    pub(crate) reloads: u32,
+    /// How many crashes there had been when it was registered.
+    born_after: u32,
+}
+
+/// A node's line in it. Moments are step numbers; 0 is never.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Entry {
+    pub(crate) attempts: u32,
+    pub(crate) not_begun: u32,
+    /// When it was last handed to its executor.
+    pub(crate) submitted: u64,
+    /// When it last became FAILED or CANCELLED in memory.
+    pub(crate) ended_badly: u64,
+}
+
+impl Ledger {
+    pub(crate) fn new(nodes: usize, born_after: u32) -> Self {
+        Self { nodes: vec![Entry::default(); nodes], reloads: 0, born_after }
+    }
+}
+
+fn rule(holds: bool, broken: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(broken()) }
+}
+
+impl World {
+    /// What must hold when a task is handed to its executor.
+    pub(crate) fn check_submit(
+        &self,
+        dispatch: usize,
+        node: NodeId,
+        attempt: AttemptId,
+    ) -> Result<(), String> {
+        let Some(live) = &self.live[dispatch] else { return Err("submitted by nobody".into()) };
+        let told = |what: &str| format!("d{dispatch}: submitted {node} as {attempt}, {what}");
+        let graph = live.graph();
+        let complete =
+            |node| live.node_state(node).is_some_and(|state| state.status == Status::Completed);
+        rule(graph.parents(node).all(complete), || told("but its inputs are not complete"))?;
+        rule(graph.kind(node) != NodeKind::Parameter, || told("a parameter"))?;
+        rule(live.state().status == Status::Running, || told("but the dispatch is not running"))?;
+        let state = live.node_state(node).unwrap();
+        rule(!state.cancel_requested, || told("but it was cancelled"))?;
+        rule(state.attempt == Some(attempt), || told("which is not its attempt"))?;
+        rule(attempt.epoch() == self.epoch, || told("an attempt of an older epoch"))?;
+        let stored = &self.store.dispatches[dispatch];
+        let shown = stored.nodes[node.index()].state.status;
+        rule(!shown.is_terminal(), || told(&format!("but it was shown as {shown}")))?;
+        rule(!stored.state.status.is_terminal(), || told("but the dispatch was shown as ended"))?;
+        let holds = self.executors.iter().any(|executor| executor.holders.contains(&attempt));
+        rule(holds, || told("without a slot"))
+    }
+
+    /// What must hold after every step, of what the engine does not know.
+    pub(crate) fn check_slots(&self) -> Result<(), String> {
+        for executor in &self.executors {
+            let (taken, held) = (executor.scheduler.taken(), executor.holders.len());
+            rule(taken == held, || format!("{taken} slots are taken, {held} are held"))?;
+            let slots = self.mood.slots;
+            rule(taken <= slots, || format!("{taken} slots of {slots} are taken"))?;
+            let running = executor.attempts.len();
+            rule(running <= taken, || format!("{running} tasks run in {taken} slots"))?;
+        }
+        Ok(())
+    }
+
+    /// What must hold when nothing is left to do.
+    pub(crate) fn check_end(&self) -> Result<(), String> {
+        for executor in &self.executors {
+            let (taken, queued) = (executor.scheduler.taken(), executor.scheduler.queued());
+            rule((taken, queued) == (0, 0), || format!("at the end, {taken} run, {queued} wait"))?;
+        }
+        for dispatch in 0..self.store.dispatches.len() {
+            self.check_dispatch(dispatch).map_err(|broken| format!("d{dispatch}: {broken}"))?;
+        }
+        Ok(())
+    }
+
+    fn check_dispatch(&self, dispatch: usize) -> Result<(), String> {
+        let stored = &self.store.dispatches[dispatch];
+        let status = stored.state.status;
+        let is_untouched = status == Status::NewObject && !self.wanted[dispatch];
+        rule(is_untouched || status.is_terminal(), || format!("ends as {status}"))?;
+        if let Some(live) = &self.live[dispatch] {
+            invariants::check(live)?;
+            rule(live.state() == stored.state, || "its state was not stored".into())?;
+        }
+        for node in stored.plan.graph.nodes() {
+            self.check_node(dispatch, node).map_err(|broken| format!("node {node} {broken}"))?;
+        }
+        let has = |status| stored.nodes.iter().any(|node| node.state.status == status);
+        let expected = match (has(Status::Failed), has(Status::Cancelled)) {
+            (true, _) => Status::Failed,
+            (false, true) => Status::Cancelled,
+            (false, false) => Status::Completed,
+        };
+        rule(is_untouched || status == expected, || format!("ends as {status}, not {expected}"))
+    }
+
+    fn check_node(&self, dispatch: usize, node: NodeId) -> Result<(), String> {
+        let (stored, ledger) = (&self.store.dispatches[dispatch], &self.ledgers[dispatch]);
+        let (shown, entry) = (&stored.nodes[node.index()], &ledger.nodes[node.index()]);
+        let status = shown.state.status;
+        if let Some(live) = &self.live[dispatch] {
+            let state = live.node_state(node);
+            rule(state == Some(shown.state), || format!("is {state:?} and was not stored"))?;
+        }
+        let retries = stored.plan.policies[stored.plan.executor_of[node.index()] as usize].retries;
+        let crashes = self.mood.crashes_seen - ledger.born_after;
+        let most = 1 + retries + crashes + ledger.reloads + entry.not_begun;
+        rule(entry.attempts <= most, || format!("had {} attempts of {most}", entry.attempts))?;
+        let is_open = |status| matches!(status, Status::NewObject | Status::PendingReuse);
+        let status_of = |node: NodeId| stored.nodes[node.index()].state.status;
+        let ready =
+            stored.plan.graph.parents(node).all(|node| status_of(node) == Status::Completed);
+        let ran = stored.state.status.is_terminal();
+        rule(!ran || ready != is_open(status), || {
+            format!("is {status}; inputs complete: {ready}")
+        })?;
+        if matches!(status, Status::Failed | Status::Cancelled) {
+            self.check_below(dispatch, node)?;
+        }
+        match &shown.child {
+            Some(child) if status == Status::Completed => {
+                let child = self.store.dispatches[index_of(child)].state.status;
+                rule(child == status, || format!("is {status}, its sub-dispatch {child}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing below a node was started after the node ended badly.
+    fn check_below(&self, dispatch: usize, top: NodeId) -> Result<(), String> {
+        let graph = &self.store.dispatches[dispatch].plan.graph;
+        let entries = &self.ledgers[dispatch].nodes;
+        let ended = entries[top.index()].ended_badly;
+        let mut seen = vec![false; graph.len()];
+        let mut below = vec![top];
+        while let Some(node) = below.pop() {
+            for child in graph.children(node) {
+                if std::mem::replace(&mut seen[child.index()], true) {
+                    continue;
+                }
+                let submitted = entries[child.index()].submitted;
+                rule(submitted < ended, || {
+                    format!("ended badly at step {ended}, {child} below it ran at {submitted}")
+                })?;
+                below.push(*child);
+            }
+        }
+        Ok(())
+    }
+}
