@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, header};
 use cov_core::error::ErrorCode;
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::Limits;
 use crate::error::{Refusal, Step};
@@ -141,7 +141,9 @@ pub(crate) fn fault(
     mut loc: Vec<Step>,
 ) -> Refusal {
     use serde_path_to_error::Segment;
-    if error.inner().classify() != serde_json::error::Category::Data {
+    let is_data = error.inner().classify() == serde_json::error::Category::Data;
+    // A number where a word of a list is expected is told as a fault of syntax.
+    if !is_data && serde_json::from_slice::<IgnoredAny>(bytes).is_err() {
         return syntax_fault(bytes, error.inner());
     }
     for segment in error.path() {

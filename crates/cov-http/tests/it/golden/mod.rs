@@ -1,0 +1,82 @@
+//! The recorded exchanges of the unmodified SDK with Covalent's own server, replayed: every
+//! request in its order, every answer compared with the recorded one. Status, members, JSON types
+//! and fixed texts must agree, or stand in the table of deviations with their reason.
+//!
+//! Tasks run for real, in the local pool. What recorded tasks said over HTTP is said again when
+//! their nodes have ended: it must be answered, and change nothing.
+
+mod compare;
+mod deviations;
+mod recording;
+mod replay;
+
+use crate::server::{TestServer, python};
+
+async fn replayed(folder: &str) {
+    let server = TestServer::with_python(python()).await;
+    let differences = replay::replay(&server, folder).await;
+    server.stop().await;
+    deviations::judge(folder, &differences);
+}
+
+macro_rules! recordings {
+    ($($name:ident: $folder:literal,)*) => {
+        /// Every folder that is replayed.
+        const REPLAYED: &[&str] = &[$($folder,)*];
+
+        $(#[tokio::test]
+        async fn $name() {
+            replayed($folder).await;
+        })*
+    };
+}
+
+recordings! {
+    single: "01_single",
+    chain: "02_chain",
+    kwargs: "03_kwargs",
+    fanout: "04_fanout",
+    collections: "05_collections",
+    derived_nodes: "06_derived_nodes",
+    sublattice: "07_sublattice",
+    sublattice_tarball: "08_sublattice_tarball",
+    failing: "09_failing",
+    hooks: "10_hooks",
+    files: "11_files",
+    wait_for: "12_wait_for",
+    disable_run: "18_disable_run",
+    task_packing: "23_task_packing",
+    sublattice_failing: "25_sublattice_failing",
+    errors: "27_errors",
+}
+
+/// Folders that show what this server does not do yet.
+const LEFT_OUT: &[(&str, &str)] = &[
+    ("13_redispatch_same", "redispatch"),
+    ("14_redispatch_replace", "redispatch"),
+    ("15_redispatch_new_args", "redispatch"),
+    ("16_cancel_all", "cancel of running tasks"),
+    ("17_cancel_selected", "cancel of running tasks"),
+    ("19_trigger_time", "triggers"),
+    ("20_trigger_dir", "triggers"),
+    ("21_trigger_sqlite", "triggers"),
+    ("22_trigger_database", "triggers"),
+    ("24_custom_executor", "executor plugins"),
+    ("26_sublattice_cancel", "cancel of running tasks"),
+    ("28_cancel_dask", "cancel of running tasks"),
+];
+
+#[test]
+fn every_recording_is_replayed_or_left_out_for_a_reason() {
+    let mut known: Vec<&str> = REPLAYED.iter().copied().collect();
+    known.extend(LEFT_OUT.iter().map(|(folder, _)| folder));
+    known.sort_unstable();
+    let mut found: Vec<String> = std::fs::read_dir(recording::golden())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    found.sort_unstable();
+    assert_eq!(known, found);
+}

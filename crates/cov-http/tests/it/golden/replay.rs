@@ -1,0 +1,293 @@
+//! Says again what was said, in its order.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::compare::{Difference, compare};
+use super::recording::{self, Body, Exchange, Places, dispatches_in};
+use crate::client::{Answer, Ask};
+use crate::manifests::asset;
+use crate::server::TestServer;
+
+const TERMINAL: &[&str] = &["COMPLETED", "FAILED", "CANCELLED"];
+/// How long a recorded workflow may take here.
+const END_WAIT: Duration = Duration::from_secs(120);
+
+struct Replay<'a> {
+    server: &'a TestServer,
+    /// Placeholders of the recording; dispatches stand for those that were registered here.
+    places: Places,
+    /// Sub-dispatches of the recording, and what our own pool has built in their place.
+    built: HashMap<String, String>,
+    started: Vec<String>,
+    /// The bytes that the recording uploads, by path.
+    uploads: HashMap<String, Vec<u8>>,
+    found: Vec<Difference>,
+}
+
+/// Replays a folder and tells what differs.
+pub(super) async fn replay(server: &TestServer, folder: &str) -> Vec<Difference> {
+    let exchanges = recording::read(folder);
+    let files = tempfile::tempdir().unwrap();
+    let mut places = Places::default();
+    places.set("SERVER", &format!("http://{}", server.address));
+    places.set("SERVER_HOST", &server.address.to_string());
+    for name in ["HOME", "VENV", "TMP", "WORK"] {
+        places.set(name, &files.path().join(name).to_string_lossy());
+    }
+    prepare(folder);
+    let mut replay = Replay {
+        server,
+        uploads: uploads_of(&exchanges, &places),
+        places,
+        built: HashMap::new(),
+        started: Vec::new(),
+        found: Vec::new(),
+    };
+    for exchange in &exchanges {
+        replay.exchange(exchange).await;
+    }
+    replay.found
+}
+
+/// The recorded file transfer reads a file by its full name.
+fn prepare(folder: &str) {
+    if folder == "11_files" {
+        std::fs::write("/tmp/cov-golden-src.txt", "original\n").unwrap();
+    }
+}
+
+/// The first upload under each path is the client's; its bytes are those that were announced.
+fn uploads_of(exchanges: &[Exchange], places: &Places) -> HashMap<String, Vec<u8>> {
+    let mut uploads = HashMap::new();
+    for exchange in exchanges.iter().filter(|exchange| exchange.method == "PUT") {
+        if let (Some(path), Some(body)) =
+            (exchange.path.strip_prefix("/api/v0/files/"), &exchange.body)
+        {
+            let bytes = places.fill_body(body).to_bytes();
+            uploads.entry(path.to_owned()).or_insert(bytes);
+        }
+    }
+    uploads
+}
+
+impl Replay<'_> {
+    async fn exchange(&mut self, exchange: &Exchange) {
+        self.meet(exchange).await;
+        let places = self.places_for(exchange);
+        let registers = exchange.method == "POST" && exchange.path == "/api/v2/dispatches";
+        let body = exchange.body.as_ref().map(|body| match (registers, body) {
+            (true, Body::Json(manifest)) => Body::Json(self.reannounced(exchange, manifest)),
+            _ => places.fill_body(body),
+        });
+        let ask = Ask {
+            method: exchange.method.clone(),
+            path: path_and_query(&places.fill(&exchange.path), &places.fill(&exchange.query)),
+            headers: exchange.headers.clone(),
+            body: body.map(|body| body.to_bytes()).unwrap_or_default(),
+        };
+        let answer = self.server.ask(ask).await;
+        if registers && answer.status == 201 {
+            self.name_registered(exchange, &answer);
+        }
+        let starts = exchange.path.ends_with("/status") && answer.status == 202;
+        if starts && matches!(&exchange.body, Some(Body::Json(body)) if body["status"] == "RUNNING")
+        {
+            let dispatch = answer.json().as_str().unwrap().to_owned();
+            self.wait_for_end(&dispatch).await;
+            self.started.push(dispatch);
+        }
+        let places = self.places_for(exchange);
+        self.judge(exchange, &places, &answer);
+    }
+
+    /// The manifest with the sizes and digests of what will be uploaded: filled placeholders
+    /// change both.
+    fn reannounced(&self, exchange: &Exchange, manifest: &Value) -> Value {
+        let Body::Json(mut manifest) = self.places.fill_body(&Body::Json(manifest.clone())) else {
+            unreachable!("a JSON body stays one")
+        };
+        let answer = exchange.answer.as_ref().map(Body::to_bytes).unwrap_or_default();
+        let names = dispatches_in(&String::from_utf8_lossy(&answer));
+        let Some(dispatch) = names.first() else { return manifest };
+        let lattice = &mut manifest["lattice"];
+        let announce = |assets: &mut Value, folder: &str| {
+            for (key, value) in assets.as_object_mut().unwrap() {
+                let Some(file) = file_of(key).filter(|_| value["size"] != 0) else { continue };
+                let path = format!("{{{{{dispatch}}}}}/{folder}{file}");
+                if let Some(bytes) = self.uploads.get(&path) {
+                    *value = asset(bytes);
+                }
+            }
+        };
+        announce(&mut lattice["assets"], "");
+        for node in lattice["transport_graph"]["nodes"].as_array_mut().unwrap() {
+            let folder = format!("node_{}/", node["id"]);
+            announce(&mut node["assets"], &folder);
+        }
+        manifest
+    }
+
+    fn name_registered(&mut self, exchange: &Exchange, answer: &Answer) {
+        let recorded = exchange.answer.as_ref().map(Body::to_bytes).unwrap_or_default();
+        let names = dispatches_in(&String::from_utf8_lossy(&recorded));
+        let id = answer.json()["metadata"]["dispatch_id"].as_str().unwrap().to_owned();
+        if let Some(name) = names.first() {
+            self.places.set(name, &id);
+        }
+    }
+
+    /// A sub-dispatch of the recording was built by a task. Ours was built by our own pool, and
+    /// is met in the export of its parent.
+    async fn meet(&mut self, exchange: &Exchange) {
+        let uploads = exchange.method == "PUT" && exchange.path.starts_with("/api/v0/files/");
+        let links = exchange.method == "PATCH";
+        let text = format!("{} {}", exchange.path, exchange.query);
+        for name in dispatches_in(&text) {
+            let registered_by_client = self.places.has(&name) && name == "d1";
+            if registered_by_client || uploads || links || self.built.contains_key(&name) {
+                continue;
+            }
+            for parent in self.started.clone() {
+                let export = self.export(&parent).await;
+                let nodes = export["lattice"]["transport_graph"]["nodes"].as_array().unwrap();
+                if let Some(sub) = nodes.iter().find_map(|node| {
+                    node["metadata"]["sub_dispatch_id"].as_str().map(str::to_owned)
+                }) {
+                    self.built.insert(name.clone(), sub);
+                }
+            }
+        }
+    }
+
+    fn places_for(&self, exchange: &Exchange) -> Places {
+        let mut places = self.places.clone();
+        let uploads = exchange.method == "PUT" && exchange.path.starts_with("/api/v0/files/");
+        let registers = exchange.method == "POST" && exchange.path == "/api/v2/dispatches";
+        if !uploads && !registers && exchange.method != "PATCH" {
+            for (name, built) in &self.built {
+                places.set(name, built);
+            }
+        }
+        places
+    }
+
+    async fn export(&self, dispatch: &str) -> Value {
+        self.server.get(&format!("/api/v2/dispatches/{dispatch}")).await.json()
+    }
+
+    async fn wait_for_end(&self, dispatch: &str) {
+        let path = format!("/api/v2/dispatches?dispatch_id={dispatch}&status_only=True");
+        let ended = async {
+            loop {
+                let answer = self.server.get(&path).await.json();
+                let status = answer["dispatches"][0]["status"].as_str().unwrap().to_owned();
+                if TERMINAL.contains(&status.as_str()) {
+                    return;
+                }
+            }
+        };
+        let ended = tokio::time::timeout(END_WAIT, ended).await;
+        if ended.is_err() {
+            let export = self.export(dispatch).await;
+            panic!("dispatch {dispatch} does not end: {export}");
+        }
+    }
+
+    fn judge(&mut self, exchange: &Exchange, places: &Places, answer: &Answer) {
+        let route = route_of(exchange);
+        let mut found = Vec::new();
+        if answer.status != exchange.status {
+            let (then, now) = (exchange.status.to_string(), answer.status.to_string());
+            found.push(("status".to_owned(), then, now));
+        } else if exchange.method != "HEAD" {
+            judge_body(exchange, places, answer, &mut found);
+        }
+        self.found.extend(found.into_iter().map(|(place, recorded, answered)| Difference {
+            exchange: exchange.index,
+            place: format!("{route} {place}"),
+            recorded,
+            answered,
+        }));
+    }
+}
+
+fn judge_body(
+    exchange: &Exchange,
+    places: &Places,
+    answer: &Answer,
+    found: &mut Vec<(String, String, String)>,
+) {
+    let Some(recorded) = &exchange.answer else { return };
+    match places.fill_body(recorded) {
+        Body::Json(recorded) => {
+            let mut answered = answer.json();
+            mask_passing_states(&recorded, &mut answered);
+            compare("", &recorded, &answered, found);
+        }
+        Body::Text(text) => {
+            let answered = String::from_utf8_lossy(&answer.body);
+            if text != answered {
+                let short = |text: &str| text.chars().take(400).collect::<String>();
+                found.push(("text".to_owned(), short(&text), short(&answered)));
+            }
+        }
+        // Pickles are never the same twice, but what they show of themselves is.
+        Body::Bytes(bytes) => {
+            let (then, now) = (shown(&bytes), shown(&answer.body));
+            if then != now {
+                found.push(("object".to_owned(), then, now));
+            }
+        }
+    }
+}
+
+/// The recording saw a dispatch on its way; ours has ended by then.
+fn mask_passing_states(recorded: &Value, answered: &mut Value) {
+    for pointer in ["/dispatches/0/status", "/metadata/status"] {
+        let then = recorded.pointer(pointer).and_then(Value::as_str);
+        let passing = then.filter(|status| ["STARTING", "RUNNING"].contains(status));
+        if let (Some(passing), Some(now)) = (passing, answered.pointer_mut(pointer)) {
+            *now = passing.into();
+        }
+    }
+}
+
+/// The object string of an archive, or the bytes themselves.
+fn shown(bytes: &[u8]) -> String {
+    let object = cov_core::transportable::TransportableObject::from_archive(bytes);
+    match object {
+        Ok(object) => object.object_string.chars().take(200).collect(),
+        Err(_no_archive) => String::from_utf8_lossy(bytes).chars().take(200).collect(),
+    }
+}
+
+fn path_and_query(path: &str, query: &str) -> String {
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}
+
+/// The request without its ids: `GET /api/v2/dispatches/*`.
+fn route_of(exchange: &Exchange) -> String {
+    let steps = exchange.path.split('/').map(|step| {
+        let is_id = step.contains("{{") || step.starts_with("00000000-");
+        if is_id || step.parse::<u32>().is_ok() { "*" } else { step }
+    });
+    format!("{} {}", exchange.method, steps.collect::<Vec<_>>().join("/"))
+}
+
+/// The object name of an asset that clients upload.
+fn file_of(key: &str) -> Option<&'static str> {
+    let name = match key {
+        "function" | "workflow_function" => "function.tobj",
+        "function_string" | "workflow_function_string" => "function_string.txt",
+        "value" => "value.tobj",
+        "output" => "results.tobj",
+        "hooks" => "hooks.json",
+        "doc" => "function_docstring.txt",
+        "inputs" => "inputs.tobj",
+        _ => return None,
+    };
+    Some(name)
+}
