@@ -123,9 +123,12 @@ class Runner:
         self._capture.flush()
         self._surroundings.restore()
         self._capture.restore()
+        if isinstance(outcome, Failure):
+            print(outcome.text, file=sys.stderr)
+            sys.stderr.flush()
         stdout, stderr = self._capture.take(self._settings.spool_base(task.attempt))
         if isinstance(outcome, Failure):
-            self._send(frames.failed(task.attempt, outcome.message, stdout, stderr))
+            self._send(frames.failed(task.attempt, outcome.message(), stdout, stderr))
         else:
             self._send(frames.completed(task.attempt, outcome, stdout, stderr))
 

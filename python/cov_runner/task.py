@@ -31,23 +31,21 @@ class Settings(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A task that failed, and what is told of it."""
+    """A task that failed: its traceback."""
 
-    message: str
+    text: str
+
+    def message(self) -> str:
+        """The traceback, shortened if need be, and what may help."""
+        return _shortened(self.text) + _advice(self.text)
 
 
 def run(task: Task, settings: Settings) -> Union[Blob, Failure]:
-    """Runs a task. Whatever its code raises becomes a `Failure`, also printed to stderr."""
+    """Runs a task. Whatever its code raises becomes a `Failure`."""
     try:
         return _run(task, settings)
     except BaseException as error:
-        text = _format(error)
-    try:
-        print(text, file=sys.stderr)
-    except Exception:
-        # The task replaced or closed the stream; the message still goes to the server.
-        pass
-    return Failure(_shortened(text) + _advice(text))
+        return Failure(_format(error))
 
 
 def _run(task: Task, settings: Settings) -> Blob:

@@ -113,6 +113,9 @@ class Zygote:
             self._kill(request)
 
     def _fork(self, number: int) -> None:
+        if not self._fds:
+            self._send(frames.fork_failed(number, "too many open files"))
+            return
         sock = socket.socket(fileno=self._fds.pop(0))
         parent = os.getpid()
         try:

@@ -21,9 +21,11 @@ pub(super) struct Files {
 }
 
 impl Files {
+    pub(super) const PREFIX: &str = "runner-";
+
     /// Those of the runner with this number.
     pub(super) fn of(run_dir: &Path, runner: u64) -> Self {
-        let file = |ending| run_dir.join(format!("runner-{runner}.{ending}"));
+        let file = |ending| run_dir.join(format!("{}{runner}.{ending}", Self::PREFIX));
         Self { out: file("out"), err: file("err") }
     }
 
@@ -99,7 +101,7 @@ impl Spool {
     pub(super) const OUTPUT: &str = "output";
     pub(super) const STDOUT: &str = "stdout";
     pub(super) const STDERR: &str = "stderr";
-    const PREFIX: &str = "attempt-";
+    pub(super) const PREFIX: &str = "attempt-";
 
     /// Those of this attempt.
     pub(super) fn of(spool_dir: &Path, attempt: AttemptId) -> Self {
@@ -110,15 +112,15 @@ impl Spool {
     pub(super) fn file(&self, ending: &str) -> PathBuf {
         self.base.with_extension(ending)
     }
+}
 
-    /// Removes what attempts of an earlier life left.
-    pub(super) fn clear(spool_dir: &Path) -> io::Result<()> {
-        for entry in std::fs::read_dir(spool_dir)? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(Self::PREFIX) {
-                std::fs::remove_file(entry.path())?;
-            }
+/// Removes files of this prefix, which an earlier life left.
+pub(super) fn clear(folder: &Path, prefix: &str) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            remove(&entry.path());
         }
-        Ok(())
     }
+    Ok(())
 }

@@ -97,7 +97,7 @@ impl Executor for LocalExecutor {
     }
 
     async fn kill(&self, attempt: AttemptId) {
-        self.pool.kill(attempt).await;
+        self.pool.kill(attempt);
     }
 
     async fn live_output(&self, attempt: AttemptId) -> Option<(Bytes, Bytes)> {

@@ -2,6 +2,7 @@
 //! that speak with the zygote and the runners call in here.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub(super) struct Pool {
     pub(super) options: LocalOptions,
     pub(super) stopping: CancellationToken,
     pub(super) tasks: TaskTracker,
+    /// Whether the folders may hold what an earlier life left. Later, they hold what reports name.
+    stale: AtomicBool,
     reports: mpsc::Sender<Report>,
     state: Mutex<State>,
 }
@@ -76,6 +79,7 @@ impl Pool {
             options,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            stale: AtomicBool::new(true),
             reports,
             state: Mutex::default(),
         }
@@ -120,7 +124,7 @@ impl Pool {
         Ok(())
     }
 
-    pub(super) async fn kill(self: &Arc<Self>, attempt: AttemptId) {
+    pub(super) fn kill(self: &Arc<Self>, attempt: AttemptId) {
         let waiting = {
             let mut state = self.state();
             let place = state.queue.iter().position(|task| task.attempt == attempt);
@@ -133,7 +137,11 @@ impl Pool {
             }
         };
         if waiting {
-            self.report_end(attempt, Outcome::Killed, <_>::default()).await;
+            // Not awaited: whoever calls may be the one that takes the reports.
+            let pool = Arc::clone(self);
+            self.tasks.spawn(async move {
+                pool.report_end(attempt, Outcome::Killed, <_>::default()).await;
+            });
         }
     }
 
@@ -323,6 +331,11 @@ impl Pool {
                 }
             }
         }
+    }
+
+    /// Whether the folders are to be cleared: true once.
+    pub(super) fn take_stale(&self) -> bool {
+        self.stale.swap(false, Ordering::Relaxed)
     }
 
     /// Where an attempt's large outputs go.

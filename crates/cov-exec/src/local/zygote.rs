@@ -21,7 +21,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::capture::Spool;
+use super::capture::{self, Files, Spool};
 use super::pool::Pool;
 use super::python::{self, Interpreter};
 use super::{INLINE_BYTES_MAX, LocalOptions};
@@ -59,7 +59,7 @@ pub(super) async fn run(pool: Arc<Pool>) {
     let zygote = tokio::select! {
         biased;
         () = stopping.cancelled() => return,
-        zygote = start(&pool.options) => zygote,
+        zygote = start(&pool.options, pool.take_stale()) => zygote,
     };
     let mut zygote = match zygote {
         Ok(zygote) => zygote,
@@ -86,11 +86,11 @@ pub(super) async fn run(pool: Arc<Pool>) {
 }
 
 /// Starts the interpreter and waits until it can make runners. The error says what to do.
-async fn start(options: &LocalOptions) -> Result<Zygote, String> {
+async fn start(options: &LocalOptions, stale: bool) -> Result<Zygote, String> {
     let interpreter = Interpreter::choose(options.python.as_deref());
     let prepared = {
         let options = options.clone();
-        tokio::task::spawn_blocking(move || prepare(&options)).await
+        tokio::task::spawn_blocking(move || prepare(&options, stale)).await
     };
     let prepared = prepared.unwrap_or_else(|error| Err(io::Error::other(error)));
     let (script, log) = prepared.map_err(|error| {
@@ -121,10 +121,13 @@ fn log_path(run_dir: &Path) -> std::path::PathBuf {
 }
 
 /// Lays down folders and files; returns the script to start and the log it writes to.
-fn prepare(options: &LocalOptions) -> io::Result<(std::path::PathBuf, File)> {
+fn prepare(options: &LocalOptions, stale: bool) -> io::Result<(std::path::PathBuf, File)> {
     DirBuilder::new().recursive(true).mode(0o700).create(&options.run_dir)?;
     std::fs::create_dir_all(&options.spool_dir)?;
-    Spool::clear(&options.spool_dir)?;
+    if stale {
+        capture::clear(&options.spool_dir, Spool::PREFIX)?;
+        capture::clear(&options.run_dir, Files::PREFIX)?;
+    }
     let script = python::install(&options.run_dir.join("python"))?;
     let log = File::create(log_path(&options.run_dir))?;
     Ok((script, log))

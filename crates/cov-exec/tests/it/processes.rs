@@ -229,3 +229,23 @@ async fn many_tasks_each_end_once_and_never_more_run_than_there_are_slots() {
     }
     assert_eq!(running, 0);
 }
+
+#[tokio::test]
+async fn what_an_earlier_life_left_is_cleared_and_what_reports_name_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (stale, other) = (folder.path().join("attempt-0.output"), folder.path().join("other"));
+    std::fs::write(&stale, "x").unwrap();
+    std::fs::write(&other, "x").unwrap();
+    let mut bench = Bench::with(|options| options.spool_dir = folder.path().to_owned());
+    let ending = bench.run(task("result = b'x' * 1_000_000")).await;
+    assert!(!stale.exists() && other.exists());
+    // Another zygote starts while the report's file has not been fetched yet.
+    let line = Line::new(bench.folder.path());
+    let next = task(&format!("{}tell(__import__('os').getppid())\nwait()", line.prelude()));
+    let attempt = next.attempt;
+    bench.executor.submit(next).await.unwrap();
+    kill(&line.answer().await.hear().await);
+    end_of(&mut bench.reports, attempt).await;
+    assert_eq!(bench.eval("result = 1").await, "1");
+    assert!(completed(ending).data.len() > 1_000_000);
+}

@@ -139,3 +139,29 @@ async fn a_function_of_another_python_is_refused_before_it_is_read() {
     task.function = archive_by(&format!("{minor}.99"), pickled_name("builtins eval"));
     completed(bench.run(task).await);
 }
+
+#[tokio::test]
+async fn a_task_that_lacks_covalent_is_told_how_to_install_it() {
+    let mut bench = Bench::new(1);
+    let source = "raise ModuleNotFoundError(\"No module named 'covalent'\")";
+    let ending = bench.run(task(source)).await;
+    assert!(
+        failed(&ending).1.contains("-m pip install covalent==0.240.0"),
+        "{:?}",
+        failed(&ending)
+    );
+    assert!(text(&ending.stderr).ends_with("No module named 'covalent'\n\n"));
+}
+
+#[tokio::test]
+async fn tracebacks_begin_in_the_code_of_the_task() {
+    let mut bench = Bench::new(1);
+    let source = "import io, sys\nsys.stderr = io.StringIO()\ndef inner(): raise ValueError('deep')\ninner()";
+    let ending = bench.run(task(source)).await;
+    assert_eq!(
+        text(&ending.stderr),
+        "Traceback (most recent call last):\n  File \"<string>\", line 1, in <module>\n  \
+         File \"<string>\", line 1, in <lambda>\n  File \"<string>\", line 4, in <module>\n  \
+         File \"<string>\", line 3, in inner\nValueError: deep\n\n"
+    );
+}
