@@ -1,4 +1,4 @@
-"""Entry of the zygote. Written so that any Python, however old, can read it and say what is missing.
+"""Entry of the zygote. Any Python, however old, can read it and say what is missing.
 
 Exit codes: 3, this Python is too old; 4, cloudpickle is missing.
 """
@@ -26,7 +26,8 @@ def main():
     try:
         import cloudpickle  # noqa: F401
     except ImportError as error:
-        refuse(EXIT_NO_CLOUDPICKLE, "Python %s (%s) has no cloudpickle: %s" % (version, sys.executable, error))
+        sentence = "Python %s (%s) has no cloudpickle: %s"
+        refuse(EXIT_NO_CLOUDPICKLE, sentence % (version, sys.executable, error))
     from cov_runner import zygote
 
     # What stands here is for the runner alone; tasks must not import from this folder.

@@ -57,7 +57,7 @@ def check_python(archive: Archive) -> None:
     theirs = str(archive.header.get("py_version") or "")
     if theirs and theirs.split(".")[:2] != PY_VERSION.split(".")[:2]:
         raise VersionMismatch(
-            f"this function was pickled by Python {theirs}, but tasks run with Python {PY_VERSION}; "
+            f"this function was pickled by Python {theirs}, but tasks run with {PY_VERSION}; "
             "use the same minor version on both sides (the server's `--python` chooses its own)"
         )
 

@@ -10,7 +10,7 @@ import io
 import os
 import shutil
 import sys
-from typing import Tuple
+from typing import Any, Tuple
 
 from . import system
 from .frames import Blob, File
@@ -78,8 +78,9 @@ class Capture:
 
     def restore(self) -> None:
         """Sets `sys.stdout` and `sys.stderr`, whatever a task did to them."""
-        sys.stdout = sys.__stdout__ = self._out.restore()
-        sys.stderr = sys.__stderr__ = self._err.restore()
+        streams: Any = sys
+        streams.stdout = streams.__stdout__ = self._out.restore()
+        streams.stderr = streams.__stderr__ = self._err.restore()
 
     def flush(self) -> None:
         """Writes out what is buffered, by Python and by C code."""

@@ -79,13 +79,13 @@ class Reader:
 
     def u32(self) -> int:
         """Four bytes."""
-        value = _U32.unpack_from(self._body, self._at)[0]
+        value: int = _U32.unpack_from(self._body, self._at)[0]
         self._at += 4
         return value
 
     def u64(self) -> int:
         """Eight bytes."""
-        value = _U64.unpack_from(self._body, self._at)[0]
+        value: int = _U64.unpack_from(self._body, self._at)[0]
         self._at += 8
         return value
 

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from typing import Dict, NamedTuple, NoReturn
+from typing import Any, Dict, NamedTuple, NoReturn
 
 try:
     # The public one makes enum members of what it finds, which costs more than all the rest.
@@ -36,7 +36,7 @@ class Versions(NamedTuple):
     covalent: str
 
 
-_HANDLERS = {
+_HANDLERS: Dict[signal.Signals, Any] = {
     signal.SIGTERM: signal.SIG_DFL,
     signal.SIGINT: signal.default_int_handler,
     signal.SIGCHLD: signal.SIG_DFL,

@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from types import TracebackType
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, NamedTuple, Optional, Union
 
 from . import archive
 from .frames import Blob, File, Task
@@ -99,14 +99,14 @@ def _go_to(task: Task) -> None:
 
 def _set_context(dispatch: str, node: int) -> None:
     # What `covalent.get_context()` returns. Not imported for its own sake.
-    module = sys.modules.get("covalent.executor.utils.context")
+    module: Any = sys.modules.get("covalent.executor.utils.context")
     if module is not None:
         module.current_context = module.Context(dispatch_id=dispatch, task_id=node)
 
 
 def clear_context() -> None:
     """Ends what `covalent.get_context()` told of a task."""
-    module = sys.modules.get("covalent.executor.utils.context")
+    module: Any = sys.modules.get("covalent.executor.utils.context")
     if module is not None:
         module.current_context = module.unset_context
 

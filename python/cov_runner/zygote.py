@@ -19,7 +19,7 @@ import socket
 import stat
 import sys
 import time
-from typing import Dict, Iterator, List, NoReturn, Optional
+from typing import Any, Dict, Iterator, List, NoReturn, Optional, Tuple
 
 from . import frames, runner, system
 from .frames import Fork, Kill
@@ -42,6 +42,12 @@ class Child:
         self.forced = False
         self.exit: Optional[os.waitid_result] = None
 
+    def how(self) -> Tuple[bool, int]:
+        """Whether it ended by a signal; and which signal, or which exit code."""
+        if self.exit is None:
+            raise ValueError("the process has not ended")
+        return self.exit.si_code != os.CLD_EXITED, self.exit.si_status
+
 
 class Zygote:
     """The loop and what it knows."""
@@ -61,7 +67,8 @@ class Zygote:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         self._send(frames.hello(os.getpid(), *self._versions))
         while True:
-            ready, _, _ = select.select([self._control, self._wake_read], [], [], self._patience())
+            sources: List[Any] = [self._control, self._wake_read]
+            ready, _, _ = select.select(sources, [], [], self._patience())
             if self._wake_read in ready:
                 self._drain_wakeups()
             if self._control in ready and not self._receive():
@@ -153,7 +160,7 @@ class Zygote:
             return
         deadline = time.monotonic() + request.grace
         first = child.deadline is None
-        child.deadline = deadline if first else min(deadline, child.deadline)
+        child.deadline = deadline if child.deadline is None else min(deadline, child.deadline)
         if first and request.grace > 0:
             below = system.descendants(child.pid)
             system.signal_group(child.pid, signal.SIGTERM)
@@ -170,11 +177,11 @@ class Zygote:
         if not dead:
             return
         left = self._orphans(force=any(child.forced for child in dead))
+        if left:
+            return
         for child in dead:
-            if not left:
-                del self._children[child.number]
-                by_signal = child.exit.si_code != os.CLD_EXITED
-                self._send(frames.exited(child.number, by_signal, child.exit.si_status))
+            del self._children[child.number]
+            self._send(frames.exited(child.number, *child.how()))
 
     def _watch(self, child: Child) -> None:
         if child.deadline is not None and not child.forced and time.monotonic() >= child.deadline:
@@ -257,10 +264,10 @@ def import_covalent(run_dir: str) -> str:
 
 @contextlib.contextmanager
 def _private_configuration(run_dir: str) -> Iterator[None]:
-    """Lets covalent read its user's configuration, if there is one, from a copy of the runners' own.
+    """Lets covalent read its user's configuration, if there is one, from the runners' own copy.
 
-    covalent writes its configuration when it is imported. Were that the user's file, a runner could
-    make it before the user's first client does, with an address that is not the one the client names.
+    covalent writes its configuration when it is imported. Were that the user's file, a runner
+    could make it before the user's first client does, with another address than the client names.
     """
     variable = "COVALENT_CONFIG_DIR"
     before = os.environ.get(variable)
@@ -285,7 +292,7 @@ def _complain(error: BaseException) -> None:
 
 
 def prefer_own_pip(run_dir: str) -> None:
-    """Puts the interpreter's folder first in PATH; hooks call plain `pip` and must reach its own."""
+    """Puts the interpreter's folder first in PATH: hooks call plain `pip` and mean its own."""
     folder = os.path.dirname(sys.executable)
     folders = [folder]
     if not os.path.exists(os.path.join(folder, "pip")):
