@@ -251,16 +251,19 @@ impl Graph {
         inputs
     }
 
+    /// The edges that end at `node`.
+    pub fn edges_into(&self, node: NodeId) -> impl Iterator<Item = Edge> + '_ {
+        self.incoming_of(node).iter().map(move |edge| Edge {
+            source: edge.source,
+            target: node,
+            name: self.name(edge.name),
+            kind: edge.kind,
+        })
+    }
+
     /// All edges, grouped by target in the order of node ids.
     pub fn edges(&self) -> impl Iterator<Item = Edge> + '_ {
-        self.nodes().flat_map(move |target| {
-            self.incoming_of(target).iter().map(move |edge| Edge {
-                source: edge.source,
-                target,
-                name: self.name(edge.name),
-                kind: edge.kind,
-            })
-        })
+        self.nodes().flat_map(|target| self.edges_into(target))
     }
 
     fn name(&self, index: u32) -> String {

@@ -28,5 +28,6 @@ pub mod event;
 pub mod invariants;
 pub mod machine;
 pub mod phase;
+pub mod redispatch;
 pub mod retry;
 pub mod scheduler;
