@@ -1,0 +1,261 @@
+//! A world for tests: a data directory, a dispatcher on it with a scripted executor, and its
+//! death and next life. Checks nothing itself.
+
+pub(crate) mod executor;
+pub(crate) mod flow;
+pub(crate) mod tap;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cov_core::asset::{AssetAddress, AssetKey};
+use cov_core::ids::{DispatchId, NodeId};
+use cov_core::status::Status;
+use cov_core::time::{Clock, Timestamp};
+use cov_dispatcher::store::Blob;
+use cov_dispatcher::store::model::DispatchRecord;
+use cov_dispatcher::{Error, Handle, Options, Parts, Service};
+use cov_store::conformance::Opened;
+use cov_store::faulty::{Faults, Faulty};
+use cov_store::{MemoryStore, SqliteStore};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+pub(crate) use executor::{Gates, Scripted};
+pub(crate) use flow::{Flow, Format, lattice};
+pub(crate) use tap::Tap;
+
+/// A clock that moves on with every look.
+#[derive(Debug)]
+pub(crate) struct Ticking {
+    now: AtomicI64,
+    broken: AtomicBool,
+}
+
+impl Ticking {
+    /// The next look panics, as a broken invariant would.
+    pub(crate) fn break_once(&self) {
+        self.broken.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        assert!(!self.broken.swap(false, Ordering::SeqCst), "the clock was told to break");
+        Timestamp::from_micros(self.now.fetch_add(1, Ordering::SeqCst))
+    }
+}
+
+#[derive(Debug)]
+enum Disk {
+    Folder(TempDir),
+    Memory(MemoryStore),
+}
+
+/// A dispatcher and everything around it.
+#[derive(Debug)]
+pub(crate) struct World {
+    disk: Disk,
+    pub(crate) options: Options,
+    pub(crate) slots: usize,
+    pub(crate) gates: Gates,
+    pub(crate) faults: Faults,
+    pub(crate) clock: Arc<Ticking>,
+    life: Option<Life>,
+}
+
+/// From a start to a stop or a death.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) handle: Handle,
+    pub(crate) service: Service,
+    pub(crate) executor: Arc<Scripted>,
+    pub(crate) tap: Arc<Tap>,
+}
+
+impl World {
+    /// On SQLite, with two slots.
+    pub(crate) async fn new() -> Self {
+        Self::with(Disk::Folder(tempfile::tempdir().unwrap()), 2, Options::default()).await
+    }
+
+    pub(crate) async fn with_slots(slots: usize) -> Self {
+        Self::with(Disk::Folder(tempfile::tempdir().unwrap()), slots, Options::default()).await
+    }
+
+    pub(crate) async fn with_options(options: Options) -> Self {
+        Self::with(Disk::Folder(tempfile::tempdir().unwrap()), 2, options).await
+    }
+
+    /// In memory, for tests that pause the time: it would run on while SQLite's thread works.
+    pub(crate) async fn in_memory(slots: usize) -> Self {
+        Self::with(Disk::Memory(MemoryStore::new().unwrap()), slots, Options::default()).await
+    }
+
+    async fn with(disk: Disk, slots: usize, options: Options) -> Self {
+        let (now, broken) = (AtomicI64::new(1_000_000), AtomicBool::new(false));
+        let clock = Arc::new(Ticking { now, broken });
+        let (gates, faults) = (Gates::default(), Faults::default());
+        let mut world = Self { disk, options, slots, gates, faults, clock, life: None };
+        world.begin().await;
+        world
+    }
+
+    async fn open(&self) -> Opened {
+        match &self.disk {
+            Disk::Folder(folder) => {
+                let store = SqliteStore::open(folder.path()).await.unwrap();
+                Opened::of(Arc::new(Faulty::new(store, self.faults.clone())))
+            }
+            Disk::Memory(store) => {
+                let store = store.reopen().unwrap();
+                Opened::of(Arc::new(Faulty::new(store, self.faults.clone())))
+            }
+        }
+    }
+
+    /// Starts the server.
+    pub(crate) async fn begin(&mut self) {
+        let tap = Arc::new(Tap::new(self.open().await));
+        let (reporter, reports) = mpsc::channel(64);
+        let executor = Scripted::new(self.slots, self.gates.clone(), reporter);
+        let parts = Parts {
+            store: Arc::clone(&tap) as _,
+            contents: Arc::clone(&tap) as _,
+            executor: Arc::new(executor::Face(Arc::clone(&executor))),
+            reports,
+            sublattices: Arc::new(Format),
+            clock: Arc::clone(&self.clock) as _,
+        };
+        let (handle, service) = cov_dispatcher::start(self.options.clone(), parts).await.unwrap();
+        self.life = Some(Life { handle, service, executor, tap });
+    }
+
+    /// The process dies: nothing is stopped, nothing more is stored or reported.
+    pub(crate) async fn die(&mut self) {
+        let Life { executor, tap, .. } = self.life.take().unwrap();
+        executor.die();
+        tap.cut().await;
+    }
+
+    /// The process dies and the server is started again.
+    pub(crate) async fn crash(&mut self) {
+        self.die().await;
+        self.begin().await;
+    }
+
+    /// Stops in order. Returns what is left of the old life.
+    pub(crate) async fn stop(&mut self, grace: Duration) -> (Handle, Arc<Scripted>) {
+        let Life { handle, service, executor, tap } = self.life.take().unwrap();
+        service.stop(grace).await;
+        tap.cut().await;
+        (handle, executor)
+    }
+
+    pub(crate) fn life(&self) -> &Life {
+        self.life.as_ref().unwrap()
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.life().handle
+    }
+
+    pub(crate) fn executor(&self) -> &Scripted {
+        &self.life().executor
+    }
+
+    pub(crate) fn tap(&self) -> &Tap {
+        &self.life().tap
+    }
+
+    /// Registers a workflow and uploads what is asked for.
+    pub(crate) async fn register(&self, flow: &Flow) -> DispatchId {
+        let registered = self.handle().register(flow.manifest.clone()).await.unwrap();
+        for (address, bytes) in &flow.bytes {
+            if registered.uploads.contains(address) {
+                self.upload(&registered.dispatch, *address, bytes.clone()).await.unwrap();
+            }
+        }
+        registered.dispatch
+    }
+
+    pub(crate) async fn upload(
+        &self,
+        dispatch: &DispatchId,
+        address: AssetAddress,
+        bytes: impl Into<Bytes>,
+    ) -> Result<(), Error> {
+        let bytes = bytes.into();
+        let length = Some(bytes.len() as u64);
+        let mut upload = self.handle().upload(dispatch, address, length).await?;
+        upload.write(bytes).await?;
+        upload.finish().await
+    }
+
+    /// Registers and starts a workflow.
+    pub(crate) async fn dispatch(&self, flow: &Flow) -> DispatchId {
+        let dispatch = self.register(flow).await;
+        self.handle().start(&dispatch).await.unwrap();
+        dispatch
+    }
+
+    /// Waits for the end of a dispatch and returns its record.
+    pub(crate) async fn end(&self, dispatch: &DispatchId) -> DispatchRecord {
+        self.handle().wait_for_end(dispatch, Duration::from_secs(60)).await;
+        let record = self.record(dispatch).await;
+        let status = record.summary.status;
+        assert!(status.is_terminal(), "dispatch {dispatch} is {status} after its end");
+        record
+    }
+
+    /// Runs a workflow to its end.
+    pub(crate) async fn run(&self, flow: &Flow) -> DispatchRecord {
+        let dispatch = self.dispatch(flow).await;
+        self.end(&dispatch).await
+    }
+
+    pub(crate) async fn record(&self, dispatch: &DispatchId) -> DispatchRecord {
+        self.handle().record(dispatch).await.unwrap()
+    }
+
+    /// Waits until what is stored of a dispatch is as it should be.
+    pub(crate) async fn until(&self, dispatch: &DispatchId, holds: impl Fn(&DispatchRecord) -> bool) {
+        loop {
+            let committed = self.tap().committed.notified();
+            if holds(&self.record(dispatch).await) {
+                return;
+            }
+            committed.await;
+        }
+    }
+
+    /// The text of an asset.
+    pub(crate) async fn text(&self, dispatch: &DispatchId, address: AssetAddress) -> String {
+        match self.handle().read_asset(dispatch, address).await.unwrap() {
+            Some(Blob::Small(bytes)) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Some(Blob::File { path, .. }) => std::fs::read_to_string(path).unwrap(),
+            None => String::new(),
+        }
+    }
+
+    /// What a node returned, or an empty text.
+    pub(crate) async fn output(&self, dispatch: &DispatchId, node: u32) -> String {
+        self.text(dispatch, of_node(node, AssetKey::Output)).await
+    }
+
+    /// Why a node failed.
+    pub(crate) async fn error(&self, dispatch: &DispatchId, node: u32) -> String {
+        self.text(dispatch, of_node(node, AssetKey::Error)).await
+    }
+}
+
+pub(crate) fn of_node(node: u32, key: AssetKey) -> AssetAddress {
+    AssetAddress::of_node(NodeId(node), key)
+}
+
+/// The statuses of all nodes.
+pub(crate) fn statuses(record: &DispatchRecord) -> Vec<Status> {
+    record.nodes.iter().map(|node| node.state.status).collect()
+}
