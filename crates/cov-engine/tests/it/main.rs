@@ -6,6 +6,8 @@ mod golden;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod props;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod sim;

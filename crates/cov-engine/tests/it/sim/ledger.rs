@@ -14,6 +14,8 @@ pub(crate) struct Ledger {
     pub(crate) nodes: Vec<Entry>,
     /// How often it was loaded again.
     pub(crate) reloads: u32,
+    /// The sub-dispatches that were linked to its nodes, each with its node.
+    pub(crate) linked: Vec<(NodeId, usize)>,
     /// How many crashes there had been when it was registered.
     born_after: u32,
 }
@@ -31,7 +33,7 @@ pub(crate) struct Entry {
 
 impl Ledger {
     pub(crate) fn new(nodes: usize, born_after: u32) -> Self {
-        Self { nodes: vec![Entry::default(); nodes], reloads: 0, born_after }
+        Self { nodes: vec![Entry::default(); nodes], reloads: 0, linked: Vec::new(), born_after }
     }
 }
 
@@ -104,6 +106,7 @@ impl World {
         for node in stored.plan.graph.nodes() {
             self.check_node(dispatch, node).map_err(|broken| format!("node {node} {broken}"))?;
         }
+        self.check_linked(dispatch)?;
         let has = |status| stored.nodes.iter().any(|node| node.state.status == status);
         let expected = match (has(Status::Failed), has(Status::Cancelled)) {
             (true, _) => Status::Failed,
@@ -143,6 +146,22 @@ impl World {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A linked sub-dispatch was either started or cancelled; after a crash or a reload it may
+    /// have been forgotten, but then it never started.
+    fn check_linked(&self, dispatch: usize) -> Result<(), String> {
+        let ledger = &self.ledgers[dispatch];
+        for (node, child) in &ledger.linked {
+            let state = self.store.dispatches[*child].state;
+            let is_settled = state.status.is_terminal() || state.cancel_requested;
+            let was_lost = self.mood.crashes_seen > ledger.born_after
+                || ledger.reloads + self.ledgers[*child].reloads > 0;
+            rule(is_settled || was_lost, || {
+                format!("d{child} of node {node} is {}", state.status)
+            })?;
+        }
+        Ok(())
     }
 
     /// Nothing below a node was started after the node ended badly.

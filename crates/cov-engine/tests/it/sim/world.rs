@@ -227,6 +227,9 @@ impl World {
         if let Event::NotBegun { node, .. } = event {
             ledger.nodes[node.index()].not_begun += 1;
         }
+        if let Event::Linked { node, child } = event {
+            ledger.linked.push((*node, index_of(child)));
+        }
         let Some(live) = &self.live[dispatch] else { return };
         for node in &step.changed_nodes {
             let status = live.node_state(*node).map(|state| state.status);
