@@ -90,6 +90,24 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     return report
 
 
+def pytest_terminal_summary(terminalreporter) -> None:
+    """A table by theme: what the suite shows at a glance."""
+    rows: dict[str, list] = {}
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.getreports(outcome):
+            theme = Path(report.nodeid.partition("::")[0]).stem.removeprefix("test_")
+            row = rows.setdefault(theme, [0, 0, 0.0])
+            if outcome == "passed":
+                row[0] += report.when == "call"
+            else:
+                row[1] += 1
+            row[2] += report.duration
+    if rows:
+        terminalreporter.write_line(f"{'theme':<20} passed  failed  seconds")
+        for theme, (passed, failed, seconds) in sorted(rows.items()):
+            terminalreporter.write_line(f"{theme:<20} {passed:>6}  {failed:>6}  {seconds:>7.1f}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def server(request: pytest.FixtureRequest):
     """The server every test uses unless it asks for its own; it must survive the whole suite."""

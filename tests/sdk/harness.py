@@ -160,11 +160,20 @@ class Server:
             self.process.kill()
             self.process.wait(STOP_TIMEOUT_S)
 
-    def stop(self) -> int:
-        """SIGTERM; returns the exit code."""
+    def ask_to_stop(self) -> None:
+        """Sends one SIGTERM and does not wait; a second one would end the server without grace."""
         assert self.process is not None, "the server was never started"
+        self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> int:
+        """One SIGTERM; returns the exit code."""
         if self.alive():
-            self.process.send_signal(signal.SIGTERM)
+            self.ask_to_stop()
+        return self.wait()
+
+    def wait(self) -> int:
+        """Waits for a server that has been asked to stop; returns the exit code."""
+        assert self.process is not None, "the server was never started"
         try:
             return self.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:

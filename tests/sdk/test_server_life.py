@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 import time
 import venv
@@ -135,16 +134,40 @@ def test_what_was_running_is_not_lost_by_kill9(spawn_server, meeting_point):
 
 
 def test_stopping_is_not_cancelling(spawn_server, meeting_point):
-    """A dispatch with work left when SIGTERM comes goes on with the next start."""
-
+    """What runs when SIGTERM comes may end within the grace period; the rest goes on after the restart."""
     own = spawn_server()
     running = dispatch(own, held, meeting_point.address, "x")
     meeting_point.wait_for("held")
-    own.process.send_signal(signal.SIGTERM)
+    own.ask_to_stop()
     meeting_point.release("held")
-    assert own.stop() == 0
+    assert own.wait() == 0
     own.restart()
     assert completed(result(own, running, wait=True)) == ["x", "go"]
+
+
+def test_work_that_outlasts_the_grace_period_is_done_again(spawn_server, meeting_point):
+    own = spawn_server(options=("--grace", "0.2"))
+    running = dispatch(own, held, meeting_point.address, "x")
+    meeting_point.wait_for("held")
+    runners = processes_below(own.pid)
+    assert own.stop() == 0
+    wait_until_gone(runners)
+    own.restart()
+    meeting_point.wait_for("held", count=2)
+    meeting_point.release("held", message="second attempt")
+    assert completed(result(own, running, wait=True)) == ["x", "second attempt"]
+
+
+def test_a_second_sigterm_ends_the_server_at_once(spawn_server, meeting_point):
+    own = spawn_server()
+    dispatch(own, held, meeting_point.address, "x")
+    meeting_point.wait_for("held")
+    began = time.monotonic()
+    own.ask_to_stop()
+    while own.alive():
+        own.ask_to_stop()
+        assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("shared", ["data directory", "port"])
