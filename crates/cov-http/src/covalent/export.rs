@@ -200,15 +200,14 @@ impl Export {
         Ok(())
     }
 
-    /// The result of a dispatch is the output of its last node.
+    /// The result of a dispatch is the output of its last node, once it is there.
     fn result_asset(&mut self) -> Result<(), Refusal> {
-        let mut nodes = self.record.nodes.iter();
-        let last = nodes.position(|node| node.kind == NodeKind::Postprocess);
-        let last = last.and_then(|index| u32::try_from(index).ok()).map(NodeId);
-        self.asset_of(match last {
-            Some(node) => AssetAddress::of_node(node, AssetKey::Output),
-            None => AssetAddress::of_dispatch(AssetKey::Result),
-        })
+        let mut nodes = (0..).map(NodeId).zip(&self.record.nodes);
+        let last = nodes.find(|(_, node)| node.kind == NodeKind::Postprocess);
+        let output = last.map(|(id, node)| (AssetAddress::of_node(id, AssetKey::Output), node));
+        let there = output.filter(|(address, node)| find(&node.assets, *address).is_some());
+        let own = AssetAddress::of_dispatch(AssetKey::Result);
+        self.asset_of(there.map_or(own, |(address, _)| address))
     }
 
     async fn node(&mut self, index: usize) -> Result<(), Refusal> {

@@ -130,7 +130,12 @@ async fn what_is_not_there_is_not_found() {
         ("POST", format!("{known}/electrons/1/assets/output"), "", "COV2002"),
         ("PATCH", format!("{known}/electrons/1"), &link, "COV2002"),
         ("PUT", format!("{known}/electrons/1/job"), completed, "COV2002"),
-        ("PUT", format!("{known}/status"), r#"{"status": "CANCELLED", "task_ids": [9]}"#, "COV2002"),
+        (
+            "PUT",
+            format!("{known}/status"),
+            r#"{"status": "CANCELLED", "task_ids": [9]}"#,
+            "COV2002",
+        ),
         ("DELETE", known.clone(), "", "COV1007"),
         ("GET", "/api/v2/nothing".to_owned(), "", "COV1007"),
         ("GET", "/api/v3/nothing".to_owned(), "", "COV1007"),
@@ -236,9 +241,8 @@ async fn what_is_over_a_limit_is_refused_before_it_is_taken() {
     refused(&server.ask(announced).await, 413, "COV1005", "announced manifest");
     let mut chunked = b"7000\r\n".to_vec();
     chunked.extend_from_slice(&[b' '; 0x7000]);
-    let unannounced = Ask::new("POST", "/api/v2/dispatches")
-        .header("transfer-encoding", "chunked")
-        .body(chunked);
+    let unannounced =
+        Ask::new("POST", "/api/v2/dispatches").header("transfer-encoding", "chunked").body(chunked);
     refused(&server.ask(unannounced).await, 413, "COV1005", "chunked manifest");
     assert_eq!(server.stored().await, 0);
 

@@ -52,7 +52,8 @@ async fn lists_and_what_is_not_under_way_are_answered_at_once() {
     let server = TestServer::start().await;
     let dispatch = running(&server).await;
     let other = server.register(&manifest(vec![task(0, "b", b"f")], vec![])).await;
-    let two = format!("/api/v2/dispatches?dispatch_id={dispatch}&dispatch_id={other}&status_only=1");
+    let two =
+        format!("/api/v2/dispatches?dispatch_id={dispatch}&dispatch_id={other}&status_only=1");
     let full = format!("/api/v2/dispatches?dispatch_id={dispatch}");
     for ask in [
         Ask::new("GET", &two),

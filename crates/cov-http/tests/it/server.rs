@@ -2,7 +2,7 @@
 //! pool, or are ended by the test.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -148,7 +148,8 @@ impl TestServer {
                 let url = format!("http://{address}");
                 let spool = cov_store::Contents::spool(&*store).to_owned();
                 let local = LocalOptions::new(folder.path().join("run"), spool, url);
-                let local = LocalOptions { python: Some(python), workers: 2, ..local };
+                let python = Some(undisturbed(&python, folder.path()));
+                let local = LocalOptions { python, workers: 2, ..local };
                 Arc::new(LocalExecutor::start(local, reporter))
             }
             None => Arc::clone(&tasks) as Arc<dyn Executor>,
@@ -216,8 +217,28 @@ impl TestServer {
     }
 }
 
+/// A program that starts `python` with an SDK that nobody has configured but the recordings:
+/// tasks that build sub-workflows read the SDK's configuration.
+fn undisturbed(python: &Path, folder: &Path) -> PathBuf {
+    let home = folder.join("home");
+    std::fs::create_dir(&home).unwrap();
+    let program = folder.join("python");
+    let (home, python) = (home.display(), python.display());
+    let script = format!(
+        "#!/bin/sh\nexport HOME='{home}' COVALENT_DISABLE_DASK=1\nunset COVALENT_CONFIG_DIR\nexec '{python}' \"$@\"\n"
+    );
+    std::fs::write(&program, script).unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(&program, executable).unwrap();
+    program
+}
+
 /// The Python that tests run tasks with.
 pub(crate) fn python() -> PathBuf {
     let named = std::env::var_os("COV_TEST_PYTHON");
-    named.expect("COV_TEST_PYTHON names an interpreter with the SDK: `cargo xtask sdk-venv` makes one").into()
+    named
+        .expect(
+            "COV_TEST_PYTHON names an interpreter with the SDK: `cargo xtask sdk-venv` makes one",
+        )
+        .into()
 }

@@ -45,7 +45,10 @@ async fn our_own_page_and_plain_clients_are_served() {
     assert_eq!(server.ask(own).await.status, 200);
     let local = Ask::new("GET", "/healthz").header("host", "localhost:1");
     assert_eq!(server.ask(local).await.status, 200);
-    assert_eq!(raw(server.address, b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n").await.status, 422);
+    assert_eq!(
+        raw(server.address, b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n").await.status,
+        422
+    );
     assert_eq!(raw(server.address, b"GET /healthz HTTP/1.0\r\n\r\n").await.status, 200);
     server.stop().await;
 }
