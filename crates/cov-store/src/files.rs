@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use cov_core::asset::{ContentDigest, ContentRef, INLINE_BYTES_MAX, SmallContent};
 use cov_core::ids::ContentId;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::fault::{corrupt, flatten, from_io};
@@ -203,7 +204,9 @@ impl Files {
             return Err(corrupt(what(), "it does not stand in the spool"));
         }
         let mut options = OpenOptions::new();
-        options.read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+        // Without waiting, because a named pipe would keep its reader for ever.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        options.read(true).custom_flags(flags.bits().cast_signed());
         let file = options.open(&path).map_err(|error| match error.raw_os_error() {
             Some(code) if code == Errno::NOENT.raw_os_error() => {
                 corrupt(what(), "it does not exist")

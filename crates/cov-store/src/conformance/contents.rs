@@ -118,6 +118,8 @@ pub async fn only_plain_files_of_the_spool_are_taken_over(harness: &mut dyn Harn
     let outside = tempfile::NamedTempFile::new().unwrap();
     symlink(outside.path(), spool.join("link")).unwrap();
     fs::create_dir(spool.join("folder")).unwrap();
+    let pipe = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, spool.join("pipe"), pipe).unwrap();
     let inside_folder = spool.join("folder/file");
     fs::write(&inside_folder, "x").unwrap();
     let around = spool.join("../spool/../around");
@@ -126,6 +128,7 @@ pub async fn only_plain_files_of_the_spool_are_taken_over(harness: &mut dyn Harn
         outside.path().to_path_buf(),
         spool.join("link"),
         spool.join("folder"),
+        spool.join("pipe"),
         spool.join("none"),
     ];
     for path in paths.iter().map(AsRef::as_ref).chain([around.as_path(), Path::new("relative")]) {

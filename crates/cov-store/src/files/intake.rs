@@ -19,7 +19,13 @@ const FLUSH_BYTES: usize = 1024 * 1024;
 impl Files {
     /// Begins to take in a content.
     pub(crate) fn writer(self: &Arc<Self>) -> Intake {
-        Intake { files: Arc::clone(self), gathered: Vec::new(), gathered_bytes: 0, flushing: None }
+        Intake {
+            files: Arc::clone(self),
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            flushing: None,
+            broken: false,
+        }
     }
 }
 
@@ -31,6 +37,9 @@ pub(crate) struct Intake {
     gathered_bytes: usize,
     /// The latest flush; there is one once the content is large.
     flushing: Option<JoinHandle<Result<Sink, Error>>>,
+    /// Whether bytes were lost, to a fault or with a dropped future: what follows would be
+    /// another content.
+    broken: bool,
 }
 
 /// What was flushed so far.
@@ -43,6 +52,10 @@ struct Sink {
 impl Intake {
     /// Hashes and writes what was gathered, behind the flush before it.
     async fn flush(&mut self) -> Result<(), Error> {
+        if self.broken {
+            return Err(internal("the content was given up"));
+        }
+        self.broken = true;
         let before = match self.flushing.take() {
             Some(flushing) => Some(flatten(flushing.await)?),
             None => None,
@@ -61,6 +74,7 @@ impl Intake {
             }
             Ok(sink)
         }));
+        self.broken = false;
         Ok(())
     }
 }
@@ -77,7 +91,8 @@ impl ContentWriter for Intake {
     }
 
     async fn finish(mut self: Box<Self>) -> Result<Staged, Error> {
-        if self.flushing.is_none() && self.gathered_bytes <= INLINE_BYTES_MAX {
+        let is_small = self.flushing.is_none() && self.gathered_bytes <= INLINE_BYTES_MAX;
+        if is_small && !self.broken {
             let mut bytes = BytesMut::with_capacity(self.gathered_bytes);
             self.gathered.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
             let SmallContent { content, bytes } = SmallContent::new(bytes.freeze());

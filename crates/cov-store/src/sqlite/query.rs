@@ -233,12 +233,11 @@ impl SqliteStore {
 fn push_conditions(query: &mut QueryBuilder<Sqlite>, asked: &Query) {
     query.push(" WHERE 1");
     if !asked.ids.is_empty() {
-        query.push(" AND dispatch_id IN (");
-        let mut ids = query.separated(", ");
-        for id in &asked.ids {
-            ids.push_bind(id.as_str().to_owned());
-        }
-        query.push(")");
+        // One value, however many ids: statements have a limit of values. Ids need no escapes.
+        let ids = asked.ids.iter().map(|id| format!("\"{id}\"")).collect::<Vec<_>>().join(",");
+        query.push(" AND dispatch_id IN (SELECT value FROM json_each(");
+        query.push_bind(format!("[{ids}]"));
+        query.push("))");
     }
     if !asked.statuses.is_empty() {
         query.push(" AND status IN (");

@@ -105,6 +105,27 @@ async fn an_upload_that_fails_leaves_nothing_and_can_be_made_again() {
     store.read(&names).await.unwrap();
 }
 
+/// A content that lost a part is never finished as another one.
+#[tokio::test]
+async fn a_writer_is_of_no_more_use_after_a_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path()).await.unwrap();
+    let incoming = folder.path().join("contents/incoming");
+    std::fs::remove_dir(&incoming).unwrap();
+    let large = Bytes::from(bytes(1, LARGE));
+    for after in [large.clone(), Bytes::from_static(b"small")] {
+        let mut writer = store.writer().await.unwrap();
+        // The fault is told with the next call, because writing goes on meanwhile.
+        writer.write(large.clone()).await.unwrap();
+        let next = writer.write(after.clone()).await;
+        assert_eq!(next.is_err(), after.len() == LARGE, "{next:?}");
+        assert!(writer.finish().await.is_err());
+    }
+    std::fs::create_dir(&incoming).unwrap();
+    let staged = write(&store, &large, 100_000).await;
+    assert!(store.holds(&staged.content.id).await.unwrap());
+}
+
 /// A commit whose caller goes away at any moment is whole or absent, and the next one works.
 #[tokio::test]
 async fn a_commit_that_is_dropped_midway_is_whole_or_absent() {
