@@ -1,0 +1,10 @@
+//! The real programs: `cov` from the outside, and the `cov-server` that it starts.
+
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod options;
+#[cfg(test)]
+mod place;
