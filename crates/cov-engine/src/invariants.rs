@@ -6,7 +6,7 @@ use cov_core::ids::NodeId;
 use cov_core::status::Status;
 
 use crate::dispatch::{Dispatch, Node};
-use crate::phase::{End, Phase};
+use crate::phase::{End, KillReason, Phase};
 
 /// Checks everything that must hold.
 ///
@@ -30,6 +30,8 @@ fn check_counter(dispatch: &Dispatch) -> Result<(), String> {
 
 fn check_life(dispatch: &Dispatch) -> Result<(), String> {
     let status = dispatch.state.status;
+    let has_ended = dispatch.state.ended_at.is_some();
+    rule(has_ended == status.is_terminal(), || format!("is {status}; has an end: {has_ended}"))?;
     match status {
         Status::NewObject => {
             let touched = dispatch
@@ -65,6 +67,8 @@ fn check_node(dispatch: &Dispatch, id: NodeId, node: &Node) -> Result<(), String
         .parents(id)
         .filter(|parent| dispatch.phase(*parent) != Some(&Phase::Ended(End::Completed)))
         .count();
+    check_sublattice(dispatch, id, node)?;
+    check_wishes(node)?;
     match &node.phase {
         Phase::Waiting { pending, .. } => {
             rule(*pending as usize == open, || format!("waits for {pending}, open are {open}"))?;
@@ -81,6 +85,33 @@ fn check_node(dispatch: &Dispatch, id: NodeId, node: &Node) -> Result<(), String
             rule(node.state.ended_at.is_some(), || "has ended at no time".into())
         }
     }
+}
+
+/// Only builders are linked, and only sublattices dispatch.
+fn check_sublattice(dispatch: &Dispatch, id: NodeId, node: &Node) -> Result<(), String> {
+    let is_sublattice = dispatch.kind(id) == NodeKind::Sublattice;
+    let dispatches = matches!(node.phase, Phase::Dispatching { .. });
+    rule(is_sublattice || !dispatches, || "dispatches and is no sublattice".into())?;
+    let is_builder = is_sublattice && matches!(node.phase, Phase::Running { .. });
+    rule(is_builder || node.built.is_none(), || "is linked and builds nothing".into())
+}
+
+/// Whoever is cancelled is not on the way to an attempt, and who runs is being killed. A failure,
+/// and nothing else, has a fault.
+fn check_wishes(node: &Node) -> Result<(), String> {
+    let cancelled = node.state.cancel_requested;
+    match &node.phase {
+        Phase::Ready | Phase::Backoff => rule(!cancelled, || "is cancelled and queued".into())?,
+        Phase::Running { attempt, kill } => {
+            let is_killed = *kill == Some(KillReason::Cancel);
+            rule(cancelled == is_killed, || format!("cancelled: {cancelled}, {kill:?}"))?;
+            let is_present = node.state.attempt == Some(*attempt);
+            rule(is_present, || format!("runs as {attempt}, stored is another attempt"))?;
+        }
+        Phase::Waiting { .. } | Phase::Dispatching { .. } | Phase::Ended(_) => {}
+    }
+    let (failed, fault) = (node.phase == Phase::Ended(End::Failed), node.state.fault);
+    rule(failed == fault.is_some(), || format!("failed: {failed}, with the fault {fault:?}"))
 }
 
 fn rule(holds: bool, broken: impl FnOnce() -> String) -> Result<(), String> {

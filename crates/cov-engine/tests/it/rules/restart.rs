@@ -76,6 +76,22 @@ fn a_cancel_asked_before_a_restart_is_kept() {
 }
 
 #[test]
+fn what_a_lost_builder_linked_is_cancelled() {
+    for on_restart in [OnRestart::Rerun, OnRestart::Fail] {
+        let mut nodes = stored(&[Running]);
+        nodes[0].state.attempt = Some(AttemptId::new(1, 7));
+        nodes[0].child = Some(id("child"));
+        let state = DispatchState { status: Running, ..DispatchState::default() };
+        let plan = plan(&[NodeKind::Sublattice], &[], TaskPolicy::default());
+        let mut bench = Bench::restored(plan, state, nodes);
+        assert_eq!(bench.dispatch.child(NodeId(0)), Some(&id("child")));
+        let effects = bench.ok(Event::Restarted { on_restart });
+        assert_eq!(effects.first(), Some(&Effect::CancelChild { child: id("child") }));
+        assert_eq!(bench.dispatch.child(NodeId(0)), None);
+    }
+}
+
+#[test]
 fn after_a_restart_sub_dispatches_go_on() {
     for (child, cancelled) in [(None, false), (Some(id("child")), false), (Some(id("child")), true)]
     {

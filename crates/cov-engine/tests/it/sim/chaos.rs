@@ -16,7 +16,7 @@ impl World {
     pub(crate) fn run(&mut self) -> Result<(), String> {
         let most = PATIENCE * (self.mood.steps_expected as u64 + 1_000);
         while self.act()? {
-            self.check_slots()?;
+            self.check_executors()?;
             if self.steps > most {
                 return Err(format!("{most} steps, and no end"));
             }

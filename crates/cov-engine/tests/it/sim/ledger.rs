@@ -6,7 +6,7 @@ use cov_core::ids::{AttemptId, NodeId};
 use cov_core::status::Status;
 use cov_engine::invariants;
 
-use super::world::{World, index_of};
+use super::world::{Attempt, World, index_of};
 
 /// A dispatch's book.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl World {
     }
 
     /// What must hold after every step, of what the engine does not know.
-    pub(crate) fn check_slots(&self) -> Result<(), String> {
+    pub(crate) fn check_executors(&self) -> Result<(), String> {
         for executor in &self.executors {
             let (taken, held) = (executor.scheduler.taken(), executor.holders.len());
             rule(taken == held, || format!("{taken} slots are taken, {held} are held"))?;
@@ -78,8 +78,19 @@ impl World {
             rule(taken <= slots, || format!("{taken} slots of {slots} are taken"))?;
             let running = executor.attempts.len();
             rule(running <= taken, || format!("{running} tasks run in {taken} slots"))?;
+            executor.attempts.iter().try_for_each(|attempt| self.check_kill(attempt))?;
         }
         Ok(())
+    }
+
+    /// Whoever is cancelled is being killed.
+    fn check_kill(&self, attempt: &Attempt) -> Result<(), String> {
+        let Some(live) = &self.live[attempt.dispatch] else { return Ok(()) };
+        let Some(state) = live.node_state(attempt.node) else { return Ok(()) };
+        let must_die = state.attempt == Some(attempt.id) && state.cancel_requested;
+        rule(!must_die || attempt.is_killed, || {
+            format!("d{}: {} is cancelled and lives", attempt.dispatch, attempt.node)
+        })
     }
 
     /// What must hold when nothing is left to do.
@@ -140,11 +151,15 @@ impl World {
             self.check_below(dispatch, node)?;
         }
         match &shown.child {
-            Some(child) if status == Status::Completed => {
+            Some(child) => {
                 let child = self.store.dispatches[index_of(child)].state.status;
-                rule(child == status, || format!("is {status}, its sub-dispatch {child}"))
+                // A sub-dispatch that its builder did not live to hand over never started.
+                let is_settled = child.is_terminal() || status == Status::Completed;
+                rule(!is_settled || child == status, || {
+                    format!("is {status}, its sub-dispatch {child}")
+                })
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
