@@ -34,7 +34,8 @@ const fn layer(
 const LAYERS: &[Layer] = &[
     layer("cov-core", &[], &[]),
     layer("cov-engine", &["cov-core"], &[]),
-    layer("cov-store", &["cov-core", "cov-engine"], &[]),
+    // On itself: its tests run the suite that its feature `test-util` holds.
+    layer("cov-store", &["cov-core", "cov-engine"], &["cov-store"]),
     layer("cov-exec", &["cov-core"], &[]),
     layer("cov-triggers", &["cov-core"], &[]),
     layer(
