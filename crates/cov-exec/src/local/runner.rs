@@ -51,7 +51,7 @@ pub(super) struct Runner {
     received: BytesMut,
     orders: mpsc::Receiver<Order>,
     connected: bool,
-    hello: Option<Hello>,
+    greeted: bool,
     current: Option<Current>,
 }
 
@@ -85,7 +85,7 @@ impl Runner {
             received: BytesMut::new(),
             orders,
             connected: true,
-            hello: None,
+            greeted: false,
             current: None,
         }
     }
@@ -153,7 +153,7 @@ impl Runner {
 
     async fn take(&mut self, report: FromRunner) {
         match report {
-            FromRunner::Hello(hello) => self.greet(hello),
+            FromRunner::Hello(hello) => self.greet(&hello),
             FromRunner::Begun { attempt } => self.begin(attempt).await,
             FromRunner::Ended { attempt, outcome, stdout, stderr } => {
                 self.end(attempt, outcome, stdout, stderr).await;
@@ -161,7 +161,7 @@ impl Runner {
         }
     }
 
-    fn greet(&mut self, hello: Hello) {
+    fn greet(&mut self, hello: &Hello) {
         if hello.version != frames::VERSION {
             tracing::error!(
                 theirs = hello.version,
@@ -176,7 +176,7 @@ impl Runner {
             python = hello.python,
             "a runner is ready"
         );
-        self.hello = Some(hello);
+        self.greeted = true;
         self.pool.runner_ready(self.number);
     }
 
@@ -253,7 +253,10 @@ impl Runner {
         let Some(departed) = self.pool.runner_gone(self.number) else { return };
         let files = Files::of(&self.pool.options.run_dir, self.number);
         let current = self.current.take();
-        if self.hello.is_none() && !departed.killed {
+        if let Some(exit) = exit
+            && !self.greeted
+            && !departed.killed
+        {
             let message = never_greeted(exit);
             tracing::error!(runner = self.number, message);
             self.pool.without_runner(&message).await;
@@ -326,11 +329,10 @@ fn remove_all(paths: Vec<PathBuf>) {
     paths.iter().for_each(|path| capture::remove(path));
 }
 
-fn never_greeted(exit: Option<Exit>) -> String {
+fn never_greeted(exit: Exit) -> String {
     let how = match exit {
-        Some(Exit::Code(code)) => format!("exited with code {code}"),
-        Some(Exit::Signal(signal)) => format!("was ended by {}", signal_name(signal)),
-        None => "ended".to_owned(),
+        Exit::Code(code) => format!("exited with code {code}"),
+        Exit::Signal(signal) => format!("was ended by {}", signal_name(signal)),
     };
     format!(
         "A fresh runner process {how} before it could take a task; see zygote.log in the run folder."

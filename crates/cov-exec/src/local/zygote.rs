@@ -1,12 +1,12 @@
 //! The server's end of the zygote: starts it, asks it for runners and for their end, and hears
 //! what became of them.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::capture::{self, Files, Spool};
 use super::pool::Pool;
@@ -56,15 +57,13 @@ struct Zygote {
 pub(super) async fn run(pool: Arc<Pool>) {
     let started = Instant::now();
     let stopping = pool.stopping.clone();
-    let zygote = tokio::select! {
-        biased;
-        () = stopping.cancelled() => return,
-        zygote = start(&pool.options, pool.take_stale()) => zygote,
-    };
+    let zygote = start(&pool.options, pool.take_stale(), &stopping).await;
     let mut zygote = match zygote {
         Ok(zygote) => zygote,
         Err(message) => {
-            tracing::error!(message, "tasks cannot run");
+            if !stopping.is_cancelled() {
+                tracing::error!(message, "tasks cannot run");
+            }
             return pool.zygote_failed(&message).await;
         }
     };
@@ -86,7 +85,11 @@ pub(super) async fn run(pool: Arc<Pool>) {
 }
 
 /// Starts the interpreter and waits until it can make runners. The error says what to do.
-async fn start(options: &LocalOptions, stale: bool) -> Result<Zygote, String> {
+async fn start(
+    options: &LocalOptions,
+    stale: bool,
+    stopping: &CancellationToken,
+) -> Result<Zygote, String> {
     let interpreter = Interpreter::choose(options.python.as_deref());
     let prepared = {
         let options = options.clone();
@@ -98,7 +101,14 @@ async fn start(options: &LocalOptions, stale: bool) -> Result<Zygote, String> {
         format!("The folders for running tasks ({run_dir}, {spool_dir}) cannot be used: {error}")
     })?;
     let mut zygote = spawn(options, interpreter, &script, log)?;
-    let hello = tokio::time::timeout(START_MAX, zygote.next()).await;
+    let hello = tokio::select! {
+        biased;
+        () = stopping.cancelled() => {
+            kill(&mut zygote.child).await;
+            return Err("the executor is stopping".to_owned());
+        }
+        hello = tokio::time::timeout(START_MAX, zygote.next()) => hello,
+    };
     let how = match hello {
         Ok(Some(FromZygote::Hello(hello))) if hello.version == frames::VERSION => {
             return Ok(zygote.greeted(&hello));
@@ -110,19 +120,20 @@ async fn start(options: &LocalOptions, stale: bool) -> Result<Zygote, String> {
         Ok(Some(_)) => "speaks another version of the runner protocol".to_owned(),
         Err(_) => format!("was not ready within {} s", START_MAX.as_secs()),
     };
+    kill(&mut zygote.child).await;
     let said = std::fs::read(log_path(&options.run_dir)).unwrap_or_default();
     let message = zygote.interpreter.not_usable(&how, &String::from_utf8_lossy(&said));
-    zygote.end().await;
     Err(message)
 }
 
-fn log_path(run_dir: &Path) -> std::path::PathBuf {
+fn log_path(run_dir: &Path) -> PathBuf {
     run_dir.join("zygote.log")
 }
 
 /// Lays down folders and files; returns the script to start and the log it writes to.
-fn prepare(options: &LocalOptions, stale: bool) -> io::Result<(std::path::PathBuf, File)> {
+fn prepare(options: &LocalOptions, stale: bool) -> io::Result<(PathBuf, File)> {
     DirBuilder::new().recursive(true).mode(0o700).create(&options.run_dir)?;
+    std::fs::set_permissions(&options.run_dir, Permissions::from_mode(0o700))?;
     std::fs::create_dir_all(&options.spool_dir)?;
     if stale {
         capture::clear(&options.spool_dir, Spool::PREFIX)?;
@@ -253,11 +264,18 @@ impl Zygote {
             Ok(Err(error)) => tracing::warn!(%error, "the zygote cannot be waited for"),
             Err(_) => {
                 tracing::warn!("the zygote does not end and is killed");
-                if let Err(error) = self.child.kill().await {
-                    tracing::warn!(%error, "the zygote cannot be killed");
-                }
+                kill(&mut self.child).await;
             }
         }
+    }
+}
+
+/// Only for one that has no runners, or does not end otherwise.
+async fn kill(child: &mut Child) {
+    if matches!(child.try_wait(), Ok(None))
+        && let Err(error) = child.kill().await
+    {
+        tracing::warn!(%error, "the zygote cannot be killed");
     }
 }
 

@@ -117,3 +117,32 @@ async fn a_covalent_that_cannot_be_imported_stops_only_tasks_that_need_it() {
     let ending = bench.run(task("import covalent")).await;
     assert!(failed(&ending).1.contains("RuntimeError: broken"), "{:?}", failed(&ending));
 }
+
+#[tokio::test]
+async fn runners_that_die_before_they_take_a_task_fail_it() {
+    let folder = tempfile::tempdir().unwrap();
+    // The thread has it imported by each runner, which then ends.
+    let source = "import os, sys, threading\n\
+                  if '--import-covalent-late' in sys.argv: os._exit(9)\n\
+                  threading.Thread(target=threading.Event().wait, daemon=True).start()\n";
+    let path = with_covalent(&folder, source);
+    let mut bench = Bench::with(|options| options.python = Some(path));
+    for _ in 0..2 {
+        let ending = refused(&mut bench).await;
+        let (fault, message) = failed(&ending);
+        assert_eq!(fault, Fault::Executor);
+        assert!(message.contains("exited with code 9"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn an_interpreter_that_is_still_starting_is_ended_by_a_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = Line::new(folder.path());
+    let source = format!("{}wait()\n", line.prelude());
+    let path = with_covalent(&folder, &source);
+    let bench = Bench::with(|options| options.python = Some(path));
+    let talk = line.answer().await;
+    bench.executor.stop().await;
+    talk.gone().await;
+}

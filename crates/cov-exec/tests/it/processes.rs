@@ -244,8 +244,10 @@ async fn what_an_earlier_life_left_is_cleared_and_what_reports_name_is_not() {
     let next = task(&format!("{}tell(__import__('os').getppid())\nwait()", line.prelude()));
     let attempt = next.attempt;
     bench.executor.submit(next).await.unwrap();
-    kill(&line.answer().await.hear().await);
-    end_of(&mut bench.reports, attempt).await;
+    let mut talk = line.answer().await;
+    kill(&talk.hear().await);
+    assert_eq!(failed(&end_of(&mut bench.reports, attempt).await).0, Fault::Runner);
+    drop(talk);
     assert_eq!(bench.eval("result = 1").await, "1");
     assert!(completed(ending).data.len() > 1_000_000);
 }

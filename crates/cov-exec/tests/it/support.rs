@@ -59,6 +59,10 @@ impl Bench {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut LocalOptions)) -> Self {
+        // Shown when a test fails. A second executor in the same test finds it set.
+        let log =
+            tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::DEBUG);
+        drop(log.try_init());
         let folder = tempfile::tempdir().unwrap();
         let run_dir = folder.path().join("run");
         let spool_dir = folder.path().join("spool");
