@@ -1,6 +1,6 @@
 //! Assets: announced, uploaded, known already.
 
-use cov_core::asset::{Announced, AssetAddress, AssetKey, AssetState};
+use cov_core::asset::{Announced, AssetAddress, AssetKey, AssetState, ContentRef};
 use cov_core::status::Status;
 
 use super::Harness;
@@ -95,6 +95,24 @@ pub async fn contents_are_known_by_digest_and_size(harness: &mut dyn Harness) {
     let expected = [Some(content("text 0")), None, Some(content("text 0")), None, None];
     assert_eq!(opened.store.known_contents(&mixed).await.unwrap(), expected);
     assert_eq!(opened.store.known_contents(&[]).await.unwrap(), []);
+}
+
+/// A digest with a known collision names neither of the two.
+pub async fn an_ambiguous_digest_matches_nothing(harness: &mut dyn Harness) {
+    let opened = harness.open().await;
+    let one = content("one");
+    let other = ContentRef { id: content("other").id, ..one };
+    let keys = [(AssetKey::Output, one), (AssetKey::Value, other)];
+    let changes = keys.map(|(key, content)| Change::Asset {
+        address: of_node(0, key),
+        content,
+        small: Some("one".into()),
+    });
+    let [first, second] = changes;
+    opened.store.commit(&[register("a", 1), set("a", 1, vec![first])]).await.unwrap();
+    assert_eq!(opened.store.known_contents(&[announced("one")]).await.unwrap(), [Some(one)]);
+    opened.store.commit(&[set("a", 1, vec![second])]).await.unwrap();
+    assert_eq!(opened.store.known_contents(&[announced("one")]).await.unwrap(), [None]);
 }
 
 /// Many dispatches refer to the same content, and a registration may refer to it by name alone.

@@ -73,6 +73,7 @@ macro_rules! conformance {
                 assets::awaited_assets_are_listed,
                 assets::an_asset_without_stored_bytes_is_refused,
                 assets::contents_are_known_by_digest_and_size,
+                assets::an_ambiguous_digest_matches_nothing,
                 assets::a_content_is_shared_by_dispatches,
                 assets::the_owner_gets_what_its_tasks_need,
                 links::a_child_takes_over_parent_and_root,
