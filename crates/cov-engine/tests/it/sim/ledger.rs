@@ -119,6 +119,9 @@ impl World {
         }
         self.check_linked(dispatch)?;
         let has = |status| stored.nodes.iter().any(|node| node.state.status == status);
+        rule(self.mood.may_cancel || !has(Status::Cancelled), || {
+            "something is CANCELLED, and nobody asked for it".into()
+        })?;
         let expected = match (has(Status::Failed), has(Status::Cancelled)) {
             (true, _) => Status::Failed,
             (false, true) => Status::Cancelled,

@@ -45,6 +45,8 @@ pub(crate) struct Mood {
     pub(crate) check_every: u64,
     /// The commit after which the server crashes.
     pub(crate) crash_after: Option<u64>,
+    /// Whether anything may end as CANCELLED: somebody asks for it, or a task says so.
+    pub(crate) may_cancel: bool,
     /// How many crashes there were.
     pub(crate) crashes_seen: u32,
 }
@@ -55,7 +57,7 @@ impl Mood {
         let total: usize = nodes.iter().sum();
         let is_quiet = profile == Profile::Crash;
         let is_large = profile == Profile::Large;
-        Self {
+        let mut mood = Self {
             executors: rng.between(1, 3),
             slots: rng.between(1, if is_large { 64 } else { 8 }),
             crashes: if is_quiet { 0 } else { rng.below(4) },
@@ -72,9 +74,12 @@ impl Mood {
             steps_expected: total * 5 + 10,
             check_every: if is_large { 500 } else { 1 },
             crash_after: None,
+            may_cancel: true,
             crashes_seen: 0,
             nodes,
-        }
+        };
+        mood.may_cancel = mood.cancels > 0 || mood.failures > 0;
+        mood
     }
 }
 
