@@ -48,11 +48,13 @@ pub enum AssetKey {
     SublatticeManifest,
     /// A node name too long to be kept in a row.
     Name,
+    /// What a redispatch took over from the earlier dispatch, and why; JSON.
+    RedispatchPlan,
 }
 
 impl AssetKey {
     /// All keys, in the order of their stored numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Function,
         Self::FunctionString,
         Self::Value,
@@ -68,6 +70,7 @@ impl AssetKey {
         Self::Inputs,
         Self::SublatticeManifest,
         Self::Name,
+        Self::RedispatchPlan,
     ];
 
     /// The keys that a node can have and clients can see.
@@ -110,6 +113,7 @@ impl AssetKey {
             Self::Inputs => "inputs",
             Self::SublatticeManifest => "sublattice_manifest",
             Self::Name => "name",
+            Self::RedispatchPlan => "redispatch_plan",
         }
     }
 

@@ -76,10 +76,25 @@ impl Admission {
         self.grant(state);
     }
 
-    /// Notes that a granted slot is used by `attempt`.
-    pub fn begin(&self, attempt: AttemptId, work: Work) {
+    /// Notes that a granted slot is used by `attempt`. Returns whether it may be: no attempt
+    /// begins after [`Admission::close`].
+    #[must_use]
+    pub fn begin(&self, attempt: AttemptId, work: Work) -> bool {
         let entry = Attempt { work, submitted: false, kill: false };
-        self.lock().attempts.insert(attempt, entry);
+        let mut state = self.lock();
+        if !state.closed {
+            state.attempts.insert(attempt, entry);
+        }
+        !state.closed
+    }
+
+    /// The attempts whose reports go to `mailbox`.
+    #[must_use]
+    pub fn attempts_of(&self, mailbox: &mpsc::Sender<Message>) -> Vec<AttemptId> {
+        let state = self.lock();
+        let of_mailbox =
+            state.attempts.iter().filter(|(_, entry)| entry.work.mailbox.same_channel(mailbox));
+        of_mailbox.map(|(attempt, _)| *attempt).collect()
     }
 
     /// Gives back a granted slot that nobody uses.
@@ -149,30 +164,39 @@ impl Admission {
         }
     }
 
-    fn grant(&self, mut state: MutexGuard<'_, State>) {
-        let mut granted = Vec::new();
-        while !state.closed {
-            let Some(work) = state.scheduler.grant() else { break };
-            granted.push(work);
+    /// Hands out slots until none is free or nothing waits.
+    fn grant<'a>(&'a self, mut state: MutexGuard<'a, State>) {
+        loop {
+            let mut granted = Vec::new();
+            while !state.closed {
+                let Some(work) = state.scheduler.grant() else { break };
+                granted.push(work);
+            }
+            drop(state);
+            granted.retain(|work| !self.tell(work));
+            if granted.is_empty() {
+                return;
+            }
+            // The slots of works that nobody waits for go to the next ones.
+            state = self.lock();
+            granted.iter().for_each(|_| state.scheduler.release());
         }
-        drop(state);
-        granted.into_iter().for_each(|work| self.tell(work));
     }
 
-    fn tell(&self, work: Work) {
-        let message = Message::Granted { node: work.node };
-        match work.mailbox.try_send(message) {
-            Ok(()) => {}
+    /// Tells an owner of its slot. False when it retired with work in the queue.
+    fn tell(&self, work: &Work) -> bool {
+        match work.mailbox.try_send(Message::Granted { node: work.node }) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
             Err(mpsc::error::TrySendError::Full(message)) => {
-                let admission = self.clone();
+                let (admission, mailbox) = (self.clone(), work.mailbox.clone());
                 tokio::spawn(async move {
-                    if work.mailbox.send(message).await.is_err() {
+                    if mailbox.send(message).await.is_err() {
                         admission.decline();
                     }
                 });
+                true
             }
-            // The owner retired with work in the queue: it was cancelled.
-            Err(mpsc::error::TrySendError::Closed(_)) => self.lock().scheduler.release(),
         }
     }
 

@@ -1,16 +1,18 @@
 //! The one task that makes steps durable. It gathers the change sets of all dispatches and
-//! applies them in one transaction (group commit), then acknowledges each. When a batch fails,
-//! its sets are tried one by one, so that one bad set cannot hold up the others.
+//! applies them in one transaction (group commit), then acknowledges each. When a batch is
+//! refused, its sets are tried one by one, so that one bad set cannot hold up the others. Knows
+//! nothing of what the changes mean.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use cov_store::Store;
 use cov_store::model::ChangeSet;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
+use crate::error::again;
 use crate::options::{COMMIT_QUEUE_MAX, COMMIT_RETRY_FIRST, COMMIT_RETRY_MAX, COMMIT_SETS_MAX};
 
 /// What becomes of a change set when the store is full or does not answer.
@@ -36,24 +38,24 @@ struct Request {
     set: ChangeSet,
     patience: Patience,
     acknowledge: oneshot::Sender<Result<(), cov_store::Error>>,
-    tries: u32,
 }
 
 impl Committer {
     /// A committer over `store`, and the task to run for it. The task ends when every sender is
-    /// gone and everything was tried.
-    pub fn new(store: Arc<dyn Store>) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    /// gone, or `finish` is cancelled, and everything that was handed over was tried.
+    pub fn new(
+        store: Arc<dyn Store>,
+        finish: CancellationToken,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (requests, receiver) = mpsc::channel(COMMIT_QUEUE_MAX);
-        (Self { requests }, run(store, receiver))
+        (Self { requests }, run(store, receiver, finish))
     }
 
-    /// Hands over a change set. The acknowledgement is an error at once when the committer is
-    /// gone.
+    /// Hands over a change set. The acknowledgement is closed when the committer is gone.
     pub async fn submit(&self, set: ChangeSet, patience: Patience) -> Acknowledgement {
         let (acknowledge, acknowledgement) = oneshot::channel();
-        let request = Request { set, patience, acknowledge, tries: 0 };
         // A failed send drops the request, which the receiver sees as a closed channel.
-        self.requests.send(request).await.ok();
+        self.requests.send(Request { set, patience, acknowledge }).await.ok();
         acknowledgement
     }
 
@@ -69,83 +71,160 @@ impl Committer {
     }
 }
 
-async fn run(store: Arc<dyn Store>, mut receiver: mpsc::Receiver<Request>) {
-    let mut postponed: VecDeque<Request> = VecDeque::new();
-    let mut next_try = Instant::now();
-    loop {
+/// Requests that wait for the store to answer again.
+#[derive(Debug, Default)]
+struct Postponed {
+    requests: VecDeque<Request>,
+    /// How often they were tried since the store last answered.
+    tries: u32,
+    next_try: Option<Instant>,
+}
+
+impl Postponed {
+    /// The time of the next try is set once for each, so that other requests cannot push it away.
+    fn tried(&mut self, store_answers: bool) {
+        if self.requests.is_empty() || store_answers {
+            (self.tries, self.next_try) = (0, None);
+        }
+        if !self.requests.is_empty() && self.next_try.is_none() {
+            let pause = COMMIT_RETRY_FIRST.saturating_mul(1 << self.tries.min(10));
+            self.next_try = Some(Instant::now() + pause.min(COMMIT_RETRY_MAX));
+            self.tries += 1;
+        }
+    }
+
+    fn take_due(&mut self) -> VecDeque<Request> {
+        match self.next_try.filter(|at| *at <= Instant::now()) {
+            Some(_) => {
+                self.next_try = None;
+                std::mem::take(&mut self.requests)
+            }
+            None => VecDeque::new(),
+        }
+    }
+
+    async fn due(&self) {
+        match self.next_try {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn run(
+    store: Arc<dyn Store>,
+    mut receiver: mpsc::Receiver<Request>,
+    finish: CancellationToken,
+) {
+    let mut postponed = Postponed::default();
+    let mut open = true;
+    while open || !postponed.requests.is_empty() {
         let mut batch = Vec::new();
         tokio::select! {
-            received = receiver.recv_many(&mut batch, COMMIT_SETS_MAX) => {
-                if received == 0 && postponed.is_empty() {
-                    return;
-                }
-                if received == 0 {
-                    tokio::time::sleep_until(next_try).await;
-                }
+            received = receiver.recv_many(&mut batch, COMMIT_SETS_MAX), if open => {
+                open = received > 0;
             }
-            () = tokio::time::sleep_until(next_try), if !postponed.is_empty() => {}
+            () = postponed.due() => {}
+            () = finish.cancelled() => break,
         }
-        if Instant::now() >= next_try {
-            batch.extend(postponed.drain(..));
-        }
-        if batch.is_empty() {
-            continue;
-        }
-        postponed.extend(commit_batch(&*store, batch).await);
-        if let Some(tries) = postponed.iter().map(|request| request.tries).max() {
-            next_try = Instant::now() + pause_after(tries);
+        let due = postponed.take_due();
+        let batch: Vec<Request> = due.into_iter().chain(batch).collect();
+        if !batch.is_empty() {
+            let store_answers = commit_all(&*store, batch, &mut postponed).await;
+            postponed.tried(store_answers);
         }
     }
+    finish_up(&*store, receiver, postponed).await;
 }
 
-fn pause_after(tries: u32) -> Duration {
-    COMMIT_RETRY_FIRST.saturating_mul(1 << tries.min(10)).min(COMMIT_RETRY_MAX)
+/// Tries everything that is left once more. What fails is not acknowledged: its sender sees a
+/// closed channel.
+async fn finish_up(store: &dyn Store, mut receiver: mpsc::Receiver<Request>, postponed: Postponed) {
+    receiver.close();
+    let mut left: Vec<Request> = postponed.requests.into();
+    while receiver.recv_many(&mut left, COMMIT_SETS_MAX).await > 0 {}
+    commit_all(store, left, &mut Postponed::default()).await;
 }
 
-/// Commits a batch and returns the requests to try again later.
-async fn commit_batch(store: &dyn Store, mut batch: Vec<Request>) -> Vec<Request> {
-    let sets: Vec<ChangeSet> = batch.iter_mut().map(Request::take_set).collect();
-    if store.commit(&sets).await.is_ok() {
-        batch.into_iter().for_each(|request| request.answer(Ok(())));
-        return Vec::new();
+/// Commits requests in as few batches as may be. Returns whether the store answers.
+async fn commit_all(store: &dyn Store, mut left: Vec<Request>, postponed: &mut Postponed) -> bool {
+    let mut store_answers = true;
+    while !left.is_empty() {
+        let rest = left.split_off(left.len().min(COMMIT_SETS_MAX));
+        store_answers = commit_batch(store, std::mem::replace(&mut left, rest), postponed).await;
     }
-    let mut again = Vec::new();
-    for (request, set) in batch.into_iter().zip(sets) {
-        let outcome = store.commit(std::slice::from_ref(&set)).await;
-        again.extend(request.settle(set, outcome));
-    }
-    again
+    store_answers
 }
 
-impl Request {
-    fn take_set(&mut self) -> ChangeSet {
-        let dispatch = self.set.dispatch.clone();
-        let emptied = ChangeSet { dispatch, at: self.set.at, changes: Vec::new() };
-        std::mem::replace(&mut self.set, emptied)
+/// Commits a batch. Returns whether the store answers.
+async fn commit_batch(store: &dyn Store, batch: Vec<Request>, postponed: &mut Postponed) -> bool {
+    let (sets, waiting): (Vec<_>, Vec<_>) = batch.into_iter().map(Request::split).unzip();
+    let Err(error) = store.commit(&sets).await else {
+        waiting.into_iter().for_each(|waiting| waiting.answer(Ok(())));
+        return true;
+    };
+    let mut requests: VecDeque<_> = sets.into_iter().zip(waiting).collect();
+    if matches!(error, cov_store::Error::Unavailable(_)) || requests.len() == 1 {
+        return settle_all(requests, &error, postponed);
     }
+    // A small set may find the space that a large one did not.
+    while let Some((set, waiting)) = requests.pop_front() {
+        match store.commit(std::slice::from_ref(&set)).await {
+            Ok(()) => waiting.answer(Ok(())),
+            Err(error @ cov_store::Error::Unavailable(_)) => {
+                requests.push_front((set, waiting));
+                return settle_all(requests, &error, postponed);
+            }
+            Err(error) => {
+                settle_all(VecDeque::from([(set, waiting)]), &error, postponed);
+            }
+        }
+    }
+    true
+}
 
+/// What became of requests whose commit failed with `error`. Returns whether the store answers.
+fn settle_all(
+    requests: VecDeque<(ChangeSet, Waiting)>,
+    error: &cov_store::Error,
+    postponed: &mut Postponed,
+) -> bool {
+    let (again_later, refused): (Vec<_>, Vec<_>) = requests
+        .into_iter()
+        .partition(|(_, waiting)| error.is_transient() && waiting.patience == Patience::Retry);
+    refused.into_iter().for_each(|(_, waiting)| waiting.answer(Err(again(error))));
+    if !again_later.is_empty() {
+        tracing::warn!(
+            count = again_later.len(),
+            error = error as &dyn std::error::Error,
+            "commits failed and are tried again"
+        );
+    }
+    postponed.requests.extend(again_later.into_iter().map(|(set, waiting)| waiting.join(set)));
+    !error.is_transient()
+}
+
+/// Who waits for a change set.
+#[derive(Debug)]
+struct Waiting {
+    patience: Patience,
+    acknowledge: oneshot::Sender<Result<(), cov_store::Error>>,
+}
+
+impl Waiting {
     fn answer(self, outcome: Result<(), cov_store::Error>) {
         // The sender may have gone; what it asked for is done all the same.
         self.acknowledge.send(outcome).ok();
     }
 
-    /// Answers, or returns itself to be tried again.
-    fn settle(mut self, set: ChangeSet, outcome: Result<(), cov_store::Error>) -> Option<Self> {
-        match outcome {
-            Err(error) if error.is_transient() && self.patience == Patience::Retry => {
-                tracing::warn!(
-                    dispatch.id = %set.dispatch,
-                    error = &error as &dyn std::error::Error,
-                    "a commit failed and is tried again"
-                );
-                self.set = set;
-                self.tries += 1;
-                Some(self)
-            }
-            outcome => {
-                self.answer(outcome);
-                None
-            }
-        }
+    fn join(self, set: ChangeSet) -> Request {
+        Request { set, patience: self.patience, acknowledge: self.acknowledge }
+    }
+}
+
+impl Request {
+    fn split(self) -> (ChangeSet, Waiting) {
+        let Self { set, patience, acknowledge } = self;
+        (set, Waiting { patience, acknowledge })
     }
 }

@@ -16,10 +16,12 @@ use cov_engine::phase::End;
 use cov_exec::{Payload, Task, WorkDir};
 use cov_store::Blob;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use crate::handle::Handle;
 use crate::owner::{ChildOutcome, Delivery, Message};
+use crate::reports::stage_patiently;
 use crate::service::Shared;
 use crate::{Error, sublattice};
 
@@ -60,13 +62,22 @@ pub(crate) fn submit(shared: &Arc<Shared>, submission: Submission) {
         let Submission { dispatch, node, attempt, plan } = submission;
         let task = match plan {
             Ok(plan) => read_task(&shared, dispatch, node, attempt, plan).await,
-            Err(reason) => Err(reason),
+            Err((fault, message)) => Err(Unready::Failed(fault, message)),
         };
         match task {
             Ok(task) => hand_over(&shared, task).await,
-            Err((fault, message)) => fail(&shared, attempt, fault, message).await,
+            Err(Unready::Failed(fault, message)) => fail(&shared, attempt, fault, message).await,
+            // The next start runs it again.
+            Err(Unready::Stopping) => {}
         }
     });
+}
+
+/// Why a task is not handed to the executor.
+#[derive(Debug)]
+enum Unready {
+    Failed(Fault, String),
+    Stopping,
 }
 
 async fn hand_over(shared: &Shared, task: Task) {
@@ -100,7 +111,7 @@ async fn read_task(
     node: NodeId,
     attempt: AttemptId,
     plan: TaskPlan,
-) -> Result<Task, (Fault, String)> {
+) -> Result<Task, Unready> {
     let mut args = Vec::with_capacity(plan.args.len());
     for (source, content) in plan.args {
         args.push((source, payload(shared, content).await?));
@@ -126,17 +137,28 @@ async fn read_task(
     })
 }
 
-async fn payload(shared: &Shared, part: Part) -> Result<Payload, (Fault, String)> {
+/// A store that does not answer is asked again: that is no fault of the task.
+async fn payload(shared: &Shared, part: Part) -> Result<Payload, Unready> {
     let content = match part {
         Part::Fresh(bytes) => return Ok(Payload::Bytes(bytes)),
         Part::Stored(content) => content,
     };
-    match shared.contents.read(&content).await {
-        Ok(Blob::Small(bytes)) => Ok(Payload::Bytes(bytes)),
-        Ok(Blob::File { path, .. }) => Ok(Payload::File(path)),
-        Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "an input cannot be read");
-            Err((Fault::Server, format!("an input of the task cannot be read: {error}")))
+    loop {
+        match shared.contents.read(&content).await {
+            Ok(Blob::Small(bytes)) => return Ok(Payload::Bytes(bytes)),
+            Ok(Blob::File { path, .. }) => return Ok(Payload::File(path)),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "an input must wait");
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "an input is lost");
+                let message = format!("an input of the task cannot be read: {error}");
+                return Err(Unready::Failed(Fault::Server, message));
+            }
+        }
+        tokio::select! {
+            () = sleep(TRY_AGAIN) => {}
+            () = shared.stopping.cancelled() => return Err(Unready::Stopping),
         }
     }
 }
@@ -149,15 +171,15 @@ pub(crate) fn kill(shared: &Arc<Shared>, attempt: AttemptId) {
     }
 }
 
-/// Sends `event` to the owner after `delay`, unless it has retired by then.
+/// Sends `event` to the owner after `delay`, unless it has retired by then. Aborting it is safe.
 pub(crate) fn send_after(
     shared: &Arc<Shared>,
     mailbox: &mpsc::Sender<Message>,
     delay: Duration,
     event: Event,
-) {
+) -> AbortHandle {
     let (mailbox, stopping) = (mailbox.downgrade(), shared.stopping.clone());
-    shared.tasks.spawn(async move {
+    let timer = shared.tasks.spawn(async move {
         tokio::select! {
             () = sleep(delay) => {}
             () = stopping.cancelled() => return,
@@ -166,6 +188,7 @@ pub(crate) fn send_after(
             mailbox.send(Message::Event(event)).await.ok();
         }
     });
+    timer.abort_handle()
 }
 
 /// Starts a sub-dispatch and tells the parent's owner when it has ended.
@@ -178,11 +201,13 @@ pub(crate) fn watch_child(
     let (handle, mailbox) = (Handle::new(Arc::clone(shared)), mailbox.clone());
     shared.tasks.spawn(async move {
         let outcome = match follow_child(&handle, node, &child).await {
-            Ok(outcome) => outcome,
             Err(Error::Stopping) => return,
             Err(error) => refused_child(&handle, node, child, &error).await,
+            Ok(outcome) => Some(outcome),
         };
-        mailbox.send(Message::ChildEnded(outcome)).await.ok();
+        if let Some(outcome) = outcome {
+            mailbox.send(Message::ChildEnded(outcome)).await.ok();
+        }
     });
 }
 
@@ -190,54 +215,62 @@ pub(crate) fn watch_child(
 /// bounds what a missed notice could cost.
 const CHILD_LOOK_AGAIN: Duration = Duration::from_secs(60);
 
+/// The pause before something that the store or an owner did not do is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
 async fn follow_child(
     handle: &Handle,
     node: NodeId,
     child: &DispatchId,
 ) -> Result<ChildOutcome, Error> {
     loop {
-        match handle.start(child).await {
-            Ok(()) => break,
-            Err(error) if is_passing(&error) => sleep(Duration::from_secs(1)).await,
-            Err(error) => return Err(error),
-        }
-    }
-    loop {
-        if handle.is_stopping() {
-            return Err(Error::Stopping);
-        }
-        match child_outcome(handle, node, child).await {
+        match start_and_wait(handle, node, child).await {
             Ok(Some(outcome)) => return Ok(outcome),
-            Ok(None) => handle.wait_for_end(child, CHILD_LOOK_AGAIN).await,
-            Err(error) if is_passing(&error) => sleep(Duration::from_secs(1)).await,
+            // Its owner gave up, or the store does not answer.
+            Ok(None) => {}
+            Err(error) if error.is_passing() => {}
             Err(error) => return Err(error),
         }
+        pause(handle).await?;
     }
 }
 
-fn is_passing(error: &Error) -> bool {
-    match error {
-        Error::Store(error) => error.is_transient(),
-        Error::Overloaded => true,
-        _ => false,
+async fn start_and_wait(
+    handle: &Handle,
+    node: NodeId,
+    child: &DispatchId,
+) -> Result<Option<ChildOutcome>, Error> {
+    if let Some(outcome) = child_outcome(handle, node, child).await? {
+        return Ok(Some(outcome));
+    }
+    handle.start(child).await?;
+    handle.until_retired(child, CHILD_LOOK_AGAIN).await;
+    child_outcome(handle, node, child).await
+}
+
+async fn pause(handle: &Handle) -> Result<(), Error> {
+    tokio::select! {
+        () = sleep(TRY_AGAIN) => Ok(()),
+        () = handle.shared().stopping.cancelled() => Err(Error::Stopping),
     }
 }
 
-/// A sub-dispatch that cannot be started or read counts as failed, with the reason.
+/// A sub-dispatch that cannot be started or read counts as failed, with the reason. `None` when
+/// the server stops.
 async fn refused_child(
     handle: &Handle,
     node: NodeId,
     child: DispatchId,
     error: &Error,
-) -> ChildOutcome {
+) -> Option<ChildOutcome> {
     let text = format!("the sub-dispatch {child} cannot run: {error}");
     let shared = handle.shared();
-    let staged = crate::reports::stage_patiently(&*shared.contents, text.into()).await;
-    let content = match staged {
-        Some(staged) => shared.keep(&child, AssetKey::Error, staged).await.ok(),
-        None => None,
+    let staged = stage_patiently(&*shared.contents, text.into(), &shared.stopping).await;
+    let content = match staged.ok()? {
+        Ok(staged) => shared.keep(&child, AssetKey::Error, staged).await.ok(),
+        Err(_lost) => None,
     };
-    ChildOutcome { node, child, end: End::Failed, output: None, error: content }
+    Some(ChildOutcome { node, child, end: End::Failed, output: None, error: content })
 }
 
 /// How `child` ended, or `None` while it has not.
@@ -246,9 +279,9 @@ async fn child_outcome(
     node: NodeId,
     child: &DispatchId,
 ) -> Result<Option<ChildOutcome>, Error> {
+    let Some(end) = End::of(handle.summary(child).await?.status) else { return Ok(None) };
     let shared = handle.shared();
     let stored = shared.store.load(child).await?;
-    let Some(end) = End::of(stored.state.status) else { return Ok(None) };
     let is_last = |id: &NodeId| stored.graph.kind(*id) == NodeKind::Postprocess;
     let last = stored.graph.nodes().find(is_last);
     let output = last.and_then(|id| stored.nodes.get(id.index())).and_then(|node| node.output);
@@ -262,12 +295,23 @@ async fn child_outcome(
 pub(crate) fn cancel_child(shared: &Arc<Shared>, child: DispatchId) {
     let handle = Handle::new(Arc::clone(shared));
     shared.tasks.spawn(async move {
-        if let Err(error) = handle.cancel(&child, &[]).await {
-            tracing::warn!(
-                dispatch.id = %child,
-                error = &error as &dyn std::error::Error,
-                "a sub-dispatch cannot be cancelled"
-            );
+        loop {
+            match handle.cancel(&child, &[]).await {
+                // A restart asks again.
+                Ok(()) | Err(Error::Stopping) => return,
+                Err(error) if error.is_passing() => {}
+                Err(error) => {
+                    tracing::warn!(
+                        dispatch.id = %child,
+                        error = &error as &dyn std::error::Error,
+                        "a sub-dispatch cannot be cancelled"
+                    );
+                    return;
+                }
+            }
+            if pause(&handle).await.is_err() {
+                return;
+            }
         }
     });
 }
@@ -286,8 +330,11 @@ pub(crate) fn import_child(
             match sublattice::import(&handle, &parent, node).await {
                 Ok(child) => break Ok(child),
                 Err(Error::Stopping) => return,
-                Err(error) if is_passing(&error) => sleep(Duration::from_secs(1)).await,
+                Err(error) if error.is_passing() => {}
                 Err(error) => break Err(error.to_string()),
+            }
+            if pause(&handle).await.is_err() {
+                return;
             }
         };
         mailbox.send(Message::Imported { node, outcome }).await.ok();

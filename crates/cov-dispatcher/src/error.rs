@@ -87,6 +87,22 @@ fn listed(missing: &[AssetAddress]) -> String {
     format!("{}{rest}", shown.join(", "))
 }
 
+/// The same error once more, for another who waits for the same thing.
+pub(crate) fn again(error: &cov_store::Error) -> cov_store::Error {
+    use cov_store::Error as Store;
+    match error {
+        Store::NotFound { dispatch } => Store::NotFound { dispatch: dispatch.clone() },
+        Store::Exists { dispatch } => Store::Exists { dispatch: dispatch.clone() },
+        Store::Corrupt { what, reason } => {
+            Store::Corrupt { what: what.clone(), reason: reason.clone() }
+        }
+        Store::Full(source) => Store::Full(source.to_string().into()),
+        Store::Unavailable(source) => Store::Unavailable(source.to_string().into()),
+        Store::Refused(reason) => Store::Refused(reason.clone()),
+        other => Store::Internal(other.to_string().into()),
+    }
+}
+
 impl From<cov_store::Error> for Error {
     fn from(error: cov_store::Error) -> Self {
         match error {
@@ -125,6 +141,27 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.code().kind()
+    }
+
+    /// The same error once more, for another who waits for the same thing.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::DispatchNotFound { dispatch } => {
+                Self::DispatchNotFound { dispatch: dispatch.clone() }
+            }
+            Self::Store(error) => Self::Store(again(error)),
+            Self::Stopping => Self::Stopping,
+            other => Self::Internal(other.to_string()),
+        }
+    }
+
+    /// Whether the same call may succeed later without anybody changing it.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Overloaded => true,
+            _ => false,
+        }
     }
 
     pub(crate) fn not_running(dispatch: &DispatchId, status: Status) -> Self {

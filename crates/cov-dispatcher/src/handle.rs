@@ -11,6 +11,7 @@ use cov_core::ids::{AttemptId, DispatchId, NodeId};
 use cov_core::manifest::Manifest;
 use cov_core::result::Summary;
 use cov_core::status::Status;
+use cov_engine::redispatch::NodePlan;
 use cov_store::model::{Change, ChangeSet, DispatchRecord, NodeRecord, Query};
 use cov_store::{Awaited, Blob};
 use tokio::sync::oneshot;
@@ -19,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use crate::owner::{self, Message};
 use crate::service::Shared;
 use crate::upload::Upload;
-use crate::{Error, registration};
+use crate::{Error, redispatch, registration};
 
 /// How often a command is sent again because the owner that it was sent to had retired.
 const OWNERS_ASKED_MAX: usize = 16;
@@ -49,10 +50,6 @@ impl Handle {
         &self.shared
     }
 
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.shared.stopping.is_cancelled()
-    }
-
     /// Whether requests are served; false while the server is stopping.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -68,15 +65,45 @@ impl Handle {
         registration::register(&self.shared, manifest).await
     }
 
+    /// Registers `manifest` as a redispatch of `earlier`. Nodes that count as the same share its
+    /// contents; with `reuse`, those that were complete are not run again. The earlier dispatch
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// As [`Handle::register`], and there is no such earlier dispatch.
+    pub async fn redispatch(
+        &self,
+        earlier: &DispatchId,
+        manifest: Manifest,
+        reuse: bool,
+    ) -> Result<Registered, Error> {
+        self.check_open()?;
+        redispatch::redispatch(&self.shared, earlier, manifest, reuse).await
+    }
+
+    /// What a redispatch took over, node by node, and why. For a dispatch that is no redispatch:
+    /// what dispatching it again, unchanged and with reuse, would take over.
+    ///
+    /// # Errors
+    /// There is no such dispatch.
+    pub async fn redispatch_plan(&self, dispatch: &DispatchId) -> Result<Vec<NodePlan>, Error> {
+        let address = AssetAddress::of_dispatch(AssetKey::RedispatchPlan);
+        if let Some(stored) = self.read_asset(dispatch, address).await? {
+            return redispatch::read_plan(stored).await;
+        }
+        let record = self.shared.store.record(dispatch).await?;
+        let manifest = redispatch::manifest_of(&self.shared, &record).await?;
+        let graph = manifest.graph(self.shared.options.nodes_max)?;
+        redispatch::plan_against(&record, &manifest, &graph, true)
+    }
+
     /// Starts a registered dispatch, durably. Does nothing if it was started before.
     ///
     /// # Errors
     /// There is no such dispatch, or assets are missing; the dispatch stays as it was.
     pub async fn start(&self, dispatch: &DispatchId) -> Result<(), Error> {
         self.check_open()?;
-        if self.shared.registry.get(dispatch).is_none() {
-            self.complete_assets(dispatch).await?;
-        }
+        self.complete_assets(dispatch).await?;
         self.ask(dispatch, Message::Start).await
     }
 
@@ -104,6 +131,7 @@ impl Handle {
         self.check_open()?;
         self.summary(child).await?;
         self.check_node(dispatch, node).await?;
+        self.check_link(dispatch, node, child).await?;
         self.ask(dispatch, |reply| Message::Link { node, child: child.clone(), reply }).await
     }
 
@@ -221,6 +249,17 @@ impl Handle {
         }
     }
 
+    /// Returns when the owner of the dispatch has retired, `at_most` has passed, or owners end
+    /// because the server stops.
+    pub(crate) async fn until_retired(&self, dispatch: &DispatchId, at_most: Duration) {
+        let Some(live) = self.shared.registry.get(dispatch) else { return };
+        tokio::select! {
+            () = live.retired.cancelled() => {}
+            () = sleep(at_most) => {}
+            () = self.shared.stopping.cancelled() => {}
+        }
+    }
+
     /// Somebody outside says how a task ended. Tasks of the local pool report on their own way,
     /// so this is checked and changes nothing: it is what a late report of theirs would do.
     ///
@@ -242,21 +281,31 @@ impl Handle {
         dispatch: &DispatchId,
         message: impl Fn(oneshot::Sender<Result<(), Error>>) -> Message,
     ) -> Result<(), Error> {
+        let asking = self.ask_owners(dispatch, message);
+        timeout(self.shared.options.reply_timeout, asking).await.unwrap_or(Err(Error::Overloaded))
+    }
+
+    async fn ask_owners(
+        &self,
+        dispatch: &DispatchId,
+        message: impl Fn(oneshot::Sender<Result<(), Error>>) -> Message,
+    ) -> Result<(), Error> {
+        let shared = &self.shared;
         for _ in 0..OWNERS_ASKED_MAX {
-            let shared = &self.shared;
-            let live =
-                shared.registry.get_or_create(dispatch, || owner::spawn(shared, dispatch.clone()));
+            if shared.stopping.is_cancelled() {
+                return Err(Error::Stopping);
+            }
+            let live = shared.registry.get_or_create(dispatch, || {
+                owner::spawn(shared, dispatch.clone(), owner::Purpose::Serve)
+            });
             let (reply, answer) = oneshot::channel();
-            if live.mailbox.send(message(reply)).await.is_err() {
-                live.retired.cancelled().await;
-                continue;
+            if live.mailbox.send(message(reply)).await.is_ok()
+                && let Ok(outcome) = answer.await
+            {
+                return outcome;
             }
-            match timeout(shared.options.reply_timeout, answer).await {
-                Ok(Ok(outcome)) => return outcome,
-                // The owner retired before it took the message.
-                Ok(Err(oneshot::error::RecvError { .. })) => live.retired.cancelled().await,
-                Err(_elapsed) => return Err(Error::Overloaded),
-            }
+            // The owner retired before it took the message.
+            live.retired.cancelled().await;
         }
         Err(Error::Overloaded)
     }
@@ -311,6 +360,34 @@ impl Handle {
                 node.assets.push((address, AssetState::Present(content)));
             }
         }
+    }
+
+    /// A dispatch is the sub-dispatch of one node, and stands below itself nowhere.
+    async fn check_link(
+        &self,
+        dispatch: &DispatchId,
+        node: NodeId,
+        child: &DispatchId,
+    ) -> Result<(), Error> {
+        let store = &self.shared.store;
+        let refused = |why: &str| Error::IllegalState {
+            what: format!("dispatch {child} cannot be the sub-dispatch of {dispatch}: {why}"),
+        };
+        match store.parent(child).await? {
+            Some((parent, of)) if (&parent, of) == (dispatch, node) => return Ok(()),
+            Some((parent, of)) => {
+                return Err(refused(&format!("it is that of node {of} of {parent}")));
+            }
+            None => {}
+        }
+        let mut above = Some(dispatch.clone());
+        while let Some(one) = above {
+            if one == *child {
+                return Err(refused("it stands above it"));
+            }
+            above = store.parent(&one).await?.map(|(parent, _)| parent);
+        }
+        Ok(())
     }
 
     async fn check_node(&self, dispatch: &DispatchId, node: NodeId) -> Result<(), Error> {

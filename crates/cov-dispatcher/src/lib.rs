@@ -13,6 +13,7 @@ pub mod error;
 pub mod handle;
 pub mod options;
 pub mod owner;
+mod redispatch;
 pub mod registration;
 pub mod registry;
 pub mod reports;

@@ -31,6 +31,19 @@ impl Default for Options {
 /// Messages that one owner's mailbox holds; senders wait beyond that.
 pub(crate) const MAILBOX_MESSAGES_MAX: usize = 1_024;
 
+/// Changes of one dispatch that wait behind a commit; no more of its tasks begin beyond that, so
+/// that a store that is away does not fill the memory with results.
+pub(crate) const CHANGES_AHEAD_MAX: usize = 4_096;
+
+/// Callers who wait for one step of one dispatch; further ones are told to try again.
+pub(crate) const REPLIES_MAX: usize = 1_024;
+
+/// Dispatches that are read from the store at the same time.
+pub(crate) const LOADS_MAX: usize = 4;
+
+/// How long each part of the dispatcher may take for its last steps when the server stops.
+pub(crate) const LAST_STEPS_MAX: Duration = Duration::from_secs(3);
+
 /// Messages that an owner takes before it looks for a commit to send.
 pub(crate) const MESSAGES_PER_STEP_MAX: usize = 256;
 

@@ -7,6 +7,9 @@ mod load;
 mod pending;
 mod step;
 
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use cov_core::asset::AssetKey;
@@ -15,17 +18,20 @@ use cov_engine::dispatch::Dispatch;
 use cov_engine::event::{Event, Outcome};
 use cov_engine::phase::End;
 use cov_store::Staged;
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::Error;
-use crate::committer::Acknowledgement;
-use crate::options::{MAILBOX_MESSAGES_MAX, MESSAGES_PER_STEP_MAX};
+use crate::committer::{Acknowledgement, Patience};
+use crate::options::{LAST_STEPS_MAX, MAILBOX_MESSAGES_MAX, MESSAGES_PER_STEP_MAX};
 use crate::owner::load::Loaded;
 use crate::owner::pending::{Pending, Reply};
 use crate::registry::Live;
+use crate::reports::Stopping;
 use crate::service::Shared;
+use crate::{Error, effects};
 
 /// What an owner is told.
 #[derive(Debug)]
@@ -93,14 +99,23 @@ pub struct ChildOutcome {
     pub error: Option<cov_core::asset::ContentRef>,
 }
 
+/// What an owner is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To go on with what was under way.
+    Resume,
+    /// To serve a message that is about to come.
+    Serve,
+}
+
 /// Makes the owner of `dispatch` and runs it until it retires.
-pub(crate) fn spawn(shared: &Arc<Shared>, dispatch: DispatchId) -> Live {
+pub(crate) fn spawn(shared: &Arc<Shared>, dispatch: DispatchId, purpose: Purpose) -> Live {
     let (mailbox, messages) = mpsc::channel(MAILBOX_MESSAGES_MAX);
     let live = Live { mailbox: mailbox.clone(), retired: CancellationToken::new() };
     let span = tracing::info_span!("dispatch", dispatch.id = %dispatch);
     let shared = Arc::clone(shared);
     let tracker = shared.tasks.clone();
-    tracker.spawn(run(shared, dispatch, mailbox, messages).instrument(span));
+    tracker.spawn(run(shared, dispatch, mailbox, messages, purpose).instrument(span));
     live
 }
 
@@ -109,43 +124,48 @@ async fn run(
     id: DispatchId,
     mailbox: mpsc::Sender<Message>,
     mut messages: mpsc::Receiver<Message>,
+    purpose: Purpose,
 ) {
+    // A dispatch is loaded after the first message came, so that what was stored before a start
+    // is seen by it.
+    let mut first = match purpose {
+        Purpose::Resume => None,
+        Purpose::Serve => tokio::select! {
+            message = messages.recv() => message,
+            () = shared.stopping.cancelled() => None,
+        },
+    };
     let mut reloads = 0;
-    loop {
-        let outcome = match load::load(&shared, &id).await {
-            Ok(loaded) => Owner::new(&shared, &id, &mailbox, loaded).run(&mut messages).await,
-            Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the dispatch is set aside"
-                );
-                Retirement::Failed(error)
+    let retirement = loop {
+        let outcome = match load::load_patiently(&shared, &id, first.is_none()).await {
+            Ok(loaded) => {
+                let owner = Owner::new(&shared, &id, &mailbox, loaded);
+                live(owner, &mut messages, first.take()).await
             }
+            Err(error) => Retirement::Failed(error),
         };
         match outcome {
             Retirement::Reload if reloads < load::RELOADS_MAX => reloads += 1,
-            Retirement::Reload => {
-                let reason = "its steps cannot be stored".to_owned();
-                break retire(&shared, &id, messages, || Some(Error::Internal(reason.clone())))
-                    .await;
-            }
-            // Callers that came too late see a closed channel and ask the next owner.
-            Retirement::Idle => break retire(&shared, &id, messages, || None).await,
-            Retirement::Stopping => {
-                break retire(&shared, &id, messages, || Some(Error::Stopping)).await;
-            }
-            Retirement::Failed(error) => {
-                let not_found = matches!(error, Error::DispatchNotFound { .. });
-                let text = error.to_string();
-                let dispatch = id.clone();
-                let reason = || match not_found {
-                    true => Error::DispatchNotFound { dispatch: dispatch.clone() },
-                    false => Error::Internal(text.clone()),
-                };
-                break retire(&shared, &id, messages, || Some(reason())).await;
-            }
+            outcome => break outcome,
         }
+    };
+    retire(&shared, &id, messages, first, &retirement).await;
+}
+
+/// Runs an owner until it ends, also by a panic: then what was under way is told off, and the
+/// dispatch is loaded again.
+async fn live(
+    mut owner: Owner,
+    messages: &mut mpsc::Receiver<Message>,
+    first: Option<Message>,
+) -> Retirement {
+    let outcome = AssertUnwindSafe(owner.run(messages, first)).catch_unwind().await;
+    let retirement = outcome.unwrap_or(Retirement::Reload);
+    if matches!(retirement, Retirement::Reload) {
+        owner.abandon().await;
     }
+    owner.held.drain(..).for_each(|_| owner.shared.admission.decline());
+    retirement
 }
 
 /// Leaves the registry first, so that the next caller makes a new owner, then answers those who
@@ -154,14 +174,25 @@ async fn retire(
     shared: &Shared,
     id: &DispatchId,
     mut messages: mpsc::Receiver<Message>,
-    reason: impl Fn() -> Option<Error>,
+    first: Option<Message>,
+    retirement: &Retirement,
 ) {
+    if let Retirement::Failed(error) = retirement
+        && !matches!(error, Error::DispatchNotFound { .. } | Error::Stopping)
+    {
+        tracing::error!(error = error as &dyn std::error::Error, "the dispatch is set aside");
+    }
     shared.registry.remove(id);
     messages.close();
-    while let Some(message) = messages.recv().await {
+    let mut late = match first {
+        None => messages.recv().await,
+        first => first,
+    };
+    while let Some(message) = late {
         match message {
             Message::Start(reply) | Message::Cancel(_, reply) | Message::Link { reply, .. } => {
-                if let Some(error) = reason() {
+                // Without a reason they see a closed channel and ask the next owner.
+                if let Some(error) = retirement.reason() {
                     reply.send(Err(error)).ok();
                 }
             }
@@ -171,6 +202,7 @@ async fn retire(
             | Message::Imported { .. }
             | Message::Event(_) => {}
         }
+        late = messages.recv().await;
     }
 }
 
@@ -187,6 +219,18 @@ enum Retirement {
     Failed(Error),
 }
 
+impl Retirement {
+    /// What those are told who came too late.
+    fn reason(&self) -> Option<Error> {
+        match self {
+            Self::Idle => None,
+            Self::Stopping => Some(Error::Stopping),
+            Self::Reload => Some(Error::Internal("its steps cannot be stored".to_owned())),
+            Self::Failed(error) => Some(error.again()),
+        }
+    }
+}
+
 /// A dispatch in the hands of its owner.
 pub(crate) struct Owner {
     shared: Arc<Shared>,
@@ -196,6 +240,21 @@ pub(crate) struct Owner {
     loaded: Loaded,
     pending: Pending,
     in_flight: Option<InFlight>,
+    /// Nodes with a slot, which begin when the store has caught up.
+    held: Vec<NodeId>,
+    /// The time limits of running attempts.
+    timers: HashMap<AttemptId, Timer>,
+    /// Whether nothing was received since the dispatch was loaded.
+    fresh: bool,
+}
+
+/// A timer that ends with its last mention.
+struct Timer(AbortHandle);
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 struct InFlight {
@@ -218,22 +277,32 @@ impl Owner {
             loaded,
             pending: Pending::default(),
             in_flight: None,
+            held: Vec::new(),
+            timers: HashMap::new(),
+            fresh: true,
         }
     }
 
-    async fn run(mut self, messages: &mut mpsc::Receiver<Message>) -> Retirement {
+    async fn run(
+        &mut self,
+        messages: &mut mpsc::Receiver<Message>,
+        first: Option<Message>,
+    ) -> Retirement {
         if self.dispatch.is_under_way() {
             self.apply(Event::Restarted { on_restart: self.shared.options.on_restart });
         }
+        first.into_iter().for_each(|message| self.receive(message));
+        self.fresh = false;
         let stopping = self.shared.stopping.clone();
         loop {
-            while let Ok(message) = messages.try_recv() {
+            while self.pending.messages < MESSAGES_PER_STEP_MAX
+                && let Ok(message) = messages.try_recv()
+            {
                 self.receive(message);
-                if self.pending.messages >= MESSAGES_PER_STEP_MAX {
-                    break;
-                }
             }
-            self.send_commit().await;
+            if self.send_commit().await.is_break() {
+                return Retirement::Stopping;
+            }
             if self.is_idle() && messages.is_empty() {
                 return Retirement::Idle;
             }
@@ -244,7 +313,29 @@ impl Owner {
                     }
                 }
                 Some(message) = messages.recv() => self.receive(message),
-                () = stopping.cancelled() => return Retirement::Stopping,
+                () = stopping.cancelled() => {
+                    let finish = self.finish(messages);
+                    if tokio::time::timeout(LAST_STEPS_MAX, finish).await.is_err() {
+                        tracing::warn!("the store does not answer: last steps are not stored");
+                    }
+                    return Retirement::Stopping;
+                }
+            }
+        }
+    }
+
+    /// Stores what has happened before the server is gone.
+    async fn finish(&mut self, messages: &mut mpsc::Receiver<Message>) {
+        loop {
+            while let Ok(message) = messages.try_recv() {
+                self.receive(message);
+            }
+            if self.send_commit().await.is_break() || self.in_flight.is_none() {
+                return;
+            }
+            let outcome = acknowledged(&mut self.in_flight).await;
+            if self.committed(outcome).is_some() {
+                return;
             }
         }
     }
@@ -253,19 +344,25 @@ impl Owner {
         self.in_flight.is_none() && self.pending.is_empty() && !self.dispatch.is_under_way()
     }
 
-    async fn send_commit(&mut self) {
+    /// Breaks when the server stops before everything to store could be prepared.
+    async fn send_commit(&mut self) -> ControlFlow<()> {
         if self.in_flight.is_some() || self.pending.is_empty() {
-            return;
+            return ControlFlow::Continue(());
         }
         let mut pending = std::mem::take(&mut self.pending);
-        let Some(set) = self.change_set(&mut pending).await else {
+        match self.change_set(&mut pending).await {
+            Ok(Some(set)) => {
+                let acknowledgement = self.shared.committer.submit(set, Patience::Retry).await;
+                self.in_flight = Some(InFlight { acknowledgement, sent: pending });
+                ControlFlow::Continue(())
+            }
             // Nothing to store: what waits for the commit need not.
-            self.release(pending);
-            return;
-        };
-        let patience = crate::committer::Patience::Retry;
-        let acknowledgement = self.shared.committer.submit(set, patience).await;
-        self.in_flight = Some(InFlight { acknowledgement, sent: pending });
+            Ok(None) => {
+                self.release(pending);
+                ControlFlow::Continue(())
+            }
+            Err(Stopping) => ControlFlow::Break(()),
+        }
     }
 
     /// The changes are durable, or never will be.
@@ -283,8 +380,6 @@ impl Owner {
                     "a step cannot be stored"
                 );
                 sent.refuse();
-                std::mem::take(&mut self.pending).refuse();
-                self.abandon_attempts();
                 Some(Retirement::Reload)
             }
         }
@@ -298,16 +393,24 @@ impl Owner {
         for effect in pending.effects {
             self.perform(effect);
         }
+        for node in std::mem::take(&mut self.held) {
+            self.granted(node);
+        }
     }
 
-    /// The attempts of a dispatch that is loaded again are not those that run.
-    fn abandon_attempts(&self) {
-        let attempts =
-            self.dispatch.graph().nodes().filter_map(|node| match self.dispatch.phase(node) {
-                Some(cov_engine::phase::Phase::Running { attempt, .. }) => Some(*attempt),
-                _ => None,
-            });
-        attempts.for_each(|attempt| self.kill(attempt));
+    /// What is in memory is void: everybody who waits is told, and the attempts of a dispatch
+    /// that is loaded again are not those that run.
+    async fn abandon(&mut self) {
+        let attempts = self.shared.admission.attempts_of(&self.mailbox);
+        attempts.into_iter().for_each(|attempt| effects::kill(&self.shared, attempt));
+        std::mem::take(&mut self.pending).refuse();
+        // A step on its way to the store is there, or not, before the dispatch is loaded.
+        if let Some(InFlight { acknowledgement, sent }) = self.in_flight.take() {
+            match acknowledgement.await {
+                Ok(Ok(())) => sent.replies.into_iter().for_each(|reply| drop(reply.send(Ok(())))),
+                Ok(Err(_)) | Err(_) => sent.refuse(),
+            }
+        }
     }
 }
 

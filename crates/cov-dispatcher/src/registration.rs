@@ -1,9 +1,10 @@
 //! How a manifest becomes a stored dispatch, and which contents its client has to send.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use cov_core::asset::{Announced, AssetAddress, AssetKey, AssetState, ContentRef};
+use cov_core::graph::Graph;
 use cov_core::ids::{DispatchId, NodeId, Sha1Digest};
 use cov_core::manifest::{Manifest, ManifestAsset, ManifestNode, NAME_INLINE_BYTES_MAX};
 use cov_core::state::NodeState;
@@ -19,13 +20,39 @@ use crate::service::Shared;
 /// How much of a long name stays in its row. Bytes.
 const NAME_BEGINNING_BYTES: usize = 256;
 
+/// Registers a manifest as it is.
 pub(crate) async fn register(shared: &Shared, manifest: Manifest) -> Result<Registered, Error> {
     let graph = manifest.graph(shared.options.nodes_max)?;
+    register_with(shared, manifest, &graph, TakenOver::default()).await
+}
+
+/// What a new dispatch takes over from an earlier one.
+#[derive(Debug, Default)]
+pub(crate) struct TakenOver {
+    /// Assets with the contents of the earlier dispatch.
+    pub(crate) assets: Vec<(AssetAddress, AssetState)>,
+    /// Nodes whose results are taken over, with the state to store.
+    pub(crate) states: HashMap<NodeId, NodeState>,
+    /// Further changes of the new dispatch.
+    pub(crate) changes: Vec<Change>,
+}
+
+/// Registers a checked manifest beside what is taken over.
+pub(crate) async fn register_with(
+    shared: &Shared,
+    manifest: Manifest,
+    graph: &Graph,
+    taken_over: TakenOver,
+) -> Result<Registered, Error> {
     let announced: Vec<Announced> = manifest.assets.iter().map(|asset| asset.announced).collect();
     let known = shared.store.known_contents(&announced).await?;
     let dispatch = manifest.dispatch_id.clone().unwrap_or_else(|| shared.new_dispatch_id());
-    let (assets, uploads) = plan_uploads(&manifest.assets, known);
-    let (nodes, names) = nodes_and_names(&*shared.contents, manifest.nodes).await?;
+    let (mut assets, uploads) = plan_uploads(&manifest.assets, known);
+    assets.extend(taken_over.assets);
+    let (mut nodes, names) = nodes_and_names(&*shared.contents, manifest.nodes).await?;
+    for (id, state) in taken_over.states {
+        nodes.get_mut(id.index()).into_iter().for_each(|node| node.state = state);
+    }
     let registration = Registration {
         root: dispatch.clone(),
         parent: None,
@@ -37,6 +64,7 @@ pub(crate) async fn register(shared: &Shared, manifest: Manifest) -> Result<Regi
     };
     let mut changes = vec![Change::Register(Box::new(registration))];
     changes.extend(names);
+    changes.extend(taken_over.changes);
     let at = shared.clock.now();
     shared.committer.commit(ChangeSet { dispatch: dispatch.clone(), at, changes }).await?;
     Ok(Registered { dispatch, uploads })

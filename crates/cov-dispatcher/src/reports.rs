@@ -4,39 +4,68 @@
 use std::sync::Arc;
 
 use cov_core::asset::{AssetKey, INLINE_BYTES_MAX, SmallContent};
+use cov_core::error::Fault;
 use cov_core::ids::AttemptId;
 use cov_engine::event::{Event as EngineEvent, Outcome as EngineOutcome};
 use cov_exec::{Ending, Event, Outcome, Payload, Report};
 use cov_store::{Contents, Staged};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::admission::{Admission, Work};
 use crate::options::{COMMIT_RETRY_FIRST, COMMIT_RETRY_MAX};
 use crate::owner::{Delivery, Message};
 
-/// Forwards reports until the executor is gone.
-pub async fn run(
-    mut reports: mpsc::Receiver<Report>,
-    admission: Admission,
-    contents: Arc<dyn Contents>,
-) {
-    while let Some(Report { attempt, event }) = reports.recv().await {
-        match event {
-            Event::Begun => begun(&admission, attempt).await,
-            Event::NotBegun => {
-                if let Some(work) = admission.end(attempt) {
-                    let node = work.node;
-                    let event = EngineEvent::NotBegun { node, attempt };
-                    send(&work, Message::Event(event)).await;
-                }
-            }
-            Event::Ended(ending) => {
-                if let Some(work) = admission.end(attempt) {
-                    deliver(work, attempt, ending, &contents).await;
-                }
+/// The server stops before something could be stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopping;
+
+/// Where reports go.
+#[derive(Debug, Clone)]
+pub(crate) struct Ways {
+    pub(crate) admission: Admission,
+    pub(crate) contents: Arc<dyn Contents>,
+    /// Cancelled when no more reports come: those that came are still forwarded.
+    pub(crate) last: CancellationToken,
+    /// Cancelled when a store that does not answer is not waited for any more.
+    pub(crate) stopping: CancellationToken,
+}
+
+/// Forwards reports until the executor is gone, or says that its last has come.
+pub(crate) async fn run(mut reports: mpsc::Receiver<Report>, ways: Ways) {
+    let deliveries = TaskTracker::new();
+    loop {
+        let report = tokio::select! {
+            biased;
+            report = reports.recv() => report,
+            () = ways.last.cancelled() => None,
+        };
+        match report {
+            Some(report) => forward(report, &ways, &deliveries).await,
+            None => break,
+        }
+    }
+    deliveries.close();
+    deliveries.wait().await;
+}
+
+async fn forward(report: Report, ways: &Ways, deliveries: &TaskTracker) {
+    let Report { attempt, event } = report;
+    match event {
+        Event::Begun => begun(&ways.admission, attempt).await,
+        Event::NotBegun => {
+            if let Some(work) = ways.admission.end(attempt) {
+                let node = work.node;
+                let event = EngineEvent::NotBegun { node, attempt };
+                send(&work, Message::Event(event)).await;
             }
         }
+        Event::Ended(ending) => match ways.admission.end(attempt) {
+            Some(work) => deliver(work, attempt, ending, ways, deliveries).await,
+            None => tracing::debug!(%attempt, "a report of an unknown attempt"),
+        },
     }
 }
 
@@ -53,18 +82,26 @@ async fn send(work: &Work, message: Message) {
 }
 
 /// Small endings are delivered in line; those with files wait for the disk beside the others.
-async fn deliver(work: Work, attempt: AttemptId, ending: Ending, contents: &Arc<dyn Contents>) {
+async fn deliver(
+    work: Work,
+    attempt: AttemptId,
+    ending: Ending,
+    ways: &Ways,
+    deliveries: &TaskTracker,
+) {
     let has_files = ending.payloads().any(|payload| !is_small(payload));
-    if !has_files {
-        let message = delivery(&work, attempt, ending, &**contents).await;
-        send(&work, message).await;
-        return;
+    let ways = ways.clone();
+    let delivering = async move {
+        match delivery(&work, attempt, ending, &ways).await {
+            Ok(delivery) => send(&work, Message::Ended(delivery)).await,
+            Err(Stopping) => tracing::warn!(%attempt, "an output could not be stored in time"),
+        }
+    };
+    if has_files {
+        deliveries.spawn(delivering);
+    } else {
+        delivering.await;
     }
-    let contents = Arc::clone(contents);
-    tokio::spawn(async move {
-        let message = delivery(&work, attempt, ending, &*contents).await;
-        send(&work, message).await;
-    });
 }
 
 trait Payloads {
@@ -89,62 +126,74 @@ async fn delivery(
     work: &Work,
     attempt: AttemptId,
     ending: Ending,
-    contents: &dyn Contents,
-) -> Message {
+    ways: &Ways,
+) -> Result<Delivery, Stopping> {
     let mut assets = Vec::new();
     let mut failure = None;
     let outcome = match ending.outcome {
-        Outcome::Completed(output) => {
-            take_in(&mut assets, AssetKey::Output, output, contents).await;
-            EngineOutcome::Completed
-        }
+        Outcome::Completed(output) => match take_in(output, ways).await? {
+            Ok(output) => {
+                assets.extend(output.map(|staged| (AssetKey::Output, staged)));
+                EngineOutcome::Completed
+            }
+            // Nobody below could go on without it.
+            Err(Lost(reason)) => {
+                failure = Some(format!("The task's output could not be stored: {reason}"));
+                EngineOutcome::Failed(Fault::Server)
+            }
+        },
         Outcome::Failed { fault, message } => {
             failure = Some(message);
             EngineOutcome::Failed(fault)
         }
         Outcome::Killed => EngineOutcome::Killed,
     };
-    take_in(&mut assets, AssetKey::Stdout, ending.stdout, contents).await;
-    take_in(&mut assets, AssetKey::Stderr, ending.stderr, contents).await;
-    Message::Ended(Delivery { node: work.node, attempt, outcome, assets, failure })
+    let printed = [(AssetKey::Stdout, ending.stdout), (AssetKey::Stderr, ending.stderr)];
+    for (key, payload) in printed {
+        if let Ok(Some(staged)) = take_in(payload, ways).await? {
+            assets.push((key, staged));
+        }
+    }
+    Ok(Delivery { node: work.node, attempt, outcome, assets, failure })
 }
 
-async fn take_in(
-    assets: &mut Vec<(AssetKey, Staged)>,
-    key: AssetKey,
-    payload: Payload,
-    contents: &dyn Contents,
-) {
+/// Why something cannot be stored, now or ever.
+#[derive(Debug)]
+pub(crate) struct Lost(String);
+
+/// What a task left, on its way to the store; `None` if it is empty.
+async fn take_in(payload: Payload, ways: &Ways) -> Result<Result<Option<Staged>, Lost>, Stopping> {
+    let (contents, stopping) = (&*ways.contents, &ways.stopping);
     let staged = match payload {
-        Payload::Bytes(bytes) if bytes.is_empty() => return,
-        Payload::Bytes(bytes) => stage_patiently(contents, bytes).await,
-        Payload::File(path) => adopt_patiently(contents, &path).await,
+        Payload::Bytes(bytes) if bytes.is_empty() => return Ok(Ok(None)),
+        Payload::Bytes(bytes) => stage_patiently(contents, bytes, stopping).await?,
+        Payload::File(path) => patiently(|| contents.adopt(&path), stopping).await?,
     };
-    assets.extend(staged.map(|staged| (key, staged)));
+    Ok(staged.map(|staged| Some(staged).filter(|staged| staged.content.size > 0)))
 }
 
 /// Stages bytes, patiently: see [`patiently`].
 pub(crate) async fn stage_patiently(
     contents: &dyn Contents,
     bytes: bytes::Bytes,
-) -> Option<Staged> {
-    patiently(|| stage(contents, bytes.clone())).await
-}
-
-async fn adopt_patiently(contents: &dyn Contents, path: &std::path::Path) -> Option<Staged> {
-    patiently(|| contents.adopt(path)).await.filter(|staged| staged.content.size > 0)
+    stopping: &CancellationToken,
+) -> Result<Result<Staged, Lost>, Stopping> {
+    patiently(|| stage(contents, bytes.clone()), stopping).await
 }
 
 /// A store that is full or away is asked again until it answers, since what a task made exists
 /// nowhere else.
-async fn patiently<F>(mut attempt: impl FnMut() -> F) -> Option<Staged>
+async fn patiently<F>(
+    mut attempt: impl FnMut() -> F,
+    stopping: &CancellationToken,
+) -> Result<Result<Staged, Lost>, Stopping>
 where
     F: Future<Output = Result<Staged, cov_store::Error>>,
 {
     let mut pause = COMMIT_RETRY_FIRST;
     loop {
         match attempt().await {
-            Ok(staged) => return Some(staged),
+            Ok(staged) => return Ok(Ok(staged)),
             Err(error) if error.is_transient() => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -153,11 +202,13 @@ where
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "an output is lost");
-                return None;
+                return Ok(Err(Lost(error.to_string())));
             }
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(COMMIT_RETRY_MAX);
+        tokio::select! {
+            () = sleep(pause) => pause = (pause * 2).min(COMMIT_RETRY_MAX),
+            () = stopping.cancelled() => return Err(Stopping),
+        }
     }
 }
 

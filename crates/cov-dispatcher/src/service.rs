@@ -11,7 +11,7 @@ use cov_core::time::Clock;
 use cov_exec::{Executor, Report};
 use cov_store::model::{Change, ChangeSet};
 use cov_store::{Contents, Staged, Store};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::admission::Admission;
 use crate::committer::Committer;
 use crate::handle::Handle;
-use crate::options::Options;
+use crate::options::{LAST_STEPS_MAX, LOADS_MAX, Options};
 use crate::registry::Registry;
 use crate::sublattice::SublatticeFormat;
 use crate::{Error, owner, reports};
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) closing: CancellationToken,
     /// Cancelled later: owners end where they stand.
     pub(crate) stopping: CancellationToken,
+    /// Turns of reading whole dispatches.
+    pub(crate) loads: Semaphore,
     epoch: u32,
     attempts: AtomicU32,
 }
@@ -98,8 +100,28 @@ impl Shared {
 #[derive(Debug)]
 pub struct Service {
     shared: Arc<Shared>,
-    committer: JoinHandle<()>,
-    reports: JoinHandle<()>,
+    committer: Part,
+    reports: Part,
+}
+
+/// One of the two tasks that everybody relies on.
+#[derive(Debug)]
+struct Part {
+    task: JoinHandle<()>,
+    /// Cancelled when nothing more comes for it.
+    last: CancellationToken,
+}
+
+impl Part {
+    /// Lets the task do what has come, and ends it.
+    async fn finish(mut self) {
+        self.last.cancel();
+        match tokio::time::timeout(LAST_STEPS_MAX, &mut self.task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "a part of the dispatcher ended badly"),
+            Err(_elapsed) => self.task.abort(),
+        }
+    }
 }
 
 /// Starts the dispatcher: counts the boot epoch, and resumes every dispatch that was under way
@@ -111,9 +133,16 @@ pub async fn start(options: Options, parts: Parts) -> Result<(Handle, Service), 
     let Parts { store, contents, executor, reports, sublattices, clock } = parts;
     let epoch = store.begin_epoch().await?;
     let unfinished = store.unfinished().await?;
-    let (committer, committing) = Committer::new(Arc::clone(&store));
+    let (last_commit, last_report) = (CancellationToken::new(), CancellationToken::new());
+    let (committer, committing) = Committer::new(Arc::clone(&store), last_commit.clone());
     let admission = Admission::new(executor);
-    let reporting = reports::run(reports, admission.clone(), Arc::clone(&contents));
+    let stopping = CancellationToken::new();
+    let ways = reports::Ways {
+        admission: admission.clone(),
+        contents: Arc::clone(&contents),
+        last: last_report.clone(),
+        stopping: stopping.clone(),
+    };
     let shared = Arc::new(Shared {
         options,
         store,
@@ -125,17 +154,20 @@ pub async fn start(options: Options, parts: Parts) -> Result<(Handle, Service), 
         admission,
         tasks: TaskTracker::new(),
         closing: CancellationToken::new(),
-        stopping: CancellationToken::new(),
+        stopping,
+        loads: Semaphore::new(LOADS_MAX),
         epoch,
         attempts: AtomicU32::new(0),
     });
-    let committer = tokio::spawn(committing);
-    let reports = tokio::spawn(reporting);
+    let committer = Part { task: tokio::spawn(committing), last: last_commit };
+    let reports = Part { task: tokio::spawn(reports::run(reports, ways)), last: last_report };
     if !unfinished.is_empty() {
         tracing::info!(count = unfinished.len(), "resuming dispatches that were under way");
     }
     for dispatch in unfinished {
-        shared.registry.get_or_create(&dispatch, || owner::spawn(&shared, dispatch.clone()));
+        shared.registry.get_or_create(&dispatch, || {
+            owner::spawn(&shared, dispatch.clone(), owner::Purpose::Resume)
+        });
     }
     Ok((Handle::new(Arc::clone(&shared)), Service { shared, committer, reports }))
 }
@@ -151,34 +183,18 @@ impl Service {
     /// be resumed at the next start. Everything that happened is durable on return.
     pub async fn stop(self, grace: Duration) {
         self.close();
-        let shared = self.shared;
+        let Self { shared, committer, reports } = self;
         if tokio::time::timeout(grace, shared.admission.idle()).await.is_err() {
             tracing::info!("tasks are still running; they will be resumed at the next start");
         }
-        settle(&shared).await;
+        // Against the stream: first those who report, then those who store what was reported.
         shared.admission.executor().stop().await;
+        reports.finish().await;
         shared.stopping.cancel();
         shared.tasks.close();
-        shared.tasks.wait().await;
-        self.reports.abort();
-        drop(shared);
-        // Ends when the last sender is gone; handles that callers still hold keep one, so it is
-        // not waited for without limit.
-        const LAST_COMMITS_MAX: Duration = Duration::from_secs(2);
-        let aborter = self.committer.abort_handle();
-        if tokio::time::timeout(LAST_COMMITS_MAX, self.committer).await.is_err() {
-            aborter.abort();
+        if tokio::time::timeout(LAST_STEPS_MAX * 2, shared.tasks.wait()).await.is_err() {
+            tracing::warn!(count = shared.tasks.len(), "some tasks of the dispatcher do not end");
         }
-    }
-}
-
-/// Gives owners a moment to store what has just been reported.
-async fn settle(shared: &Shared) {
-    const STEPS: u32 = 20;
-    for _ in 0..STEPS {
-        if shared.registry.is_empty() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        committer.finish().await;
     }
 }

@@ -25,8 +25,7 @@ pub struct Plan {
 pub struct RestoredNode {
     /// Its state.
     pub state: NodeState,
-    /// Its sub-dispatch, if one is linked: what [`Dispatch::child`] said when the node was last
-    /// stored.
+    /// The sub-dispatch that was linked last, also by an earlier attempt.
     pub child: Option<DispatchId>,
 }
 
@@ -147,9 +146,7 @@ impl Dispatch {
         self.nodes.get(node.index()).map(|node| &node.phase)
     }
 
-    /// The sub-dispatch that `node` is linked to, while it runs or dispatches. To be stored with
-    /// every change of a node that has not ended, also when there is none any more; the link of
-    /// an ended node stays as it is stored.
+    /// The sub-dispatch that `node` is linked to, while it runs or dispatches.
     #[must_use]
     pub fn child(&self, node: NodeId) -> Option<&DispatchId> {
         let node = self.nodes.get(node.index())?;
@@ -208,12 +205,16 @@ fn phase_of(node: &RestoredNode, pending: u32) -> Phase {
         Status::Completed => Phase::Ended(End::Completed),
         Status::Failed => Phase::Ended(End::Failed),
         Status::Cancelled => Phase::Ended(End::Cancelled),
-        Status::Dispatching => Phase::Dispatching { child: node.child.clone() },
         Status::PendingReuse => Phase::Waiting { pending, reuse: true },
-        Status::Running | Status::Postprocessing => match node.state.attempt {
-            Some(attempt) => Phase::Running { attempt, kill: None },
-            None => Phase::Ready,
-        },
+        Status::Dispatching if node.child.is_some() => {
+            Phase::Dispatching { child: node.child.clone() }
+        }
+        Status::Running | Status::Dispatching | Status::Postprocessing => {
+            match node.state.attempt {
+                Some(attempt) => Phase::Running { attempt, kill: None },
+                None => Phase::Ready,
+            }
+        }
         Status::NewObject | Status::Starting | Status::PendingReplacement => {
             Phase::Waiting { pending, reuse: false }
         }

@@ -172,7 +172,10 @@ impl Machine<'_> {
             let Some(node) = self.dispatch.nodes.get(id.index()) else { continue };
             let Phase::Waiting { reuse, .. } = node.phase else { continue };
             let cancelled = node.state.cancel_requested;
-            if reuse || self.dispatch.kind(id) == NodeKind::Parameter {
+            if reuse {
+                self.take_over(id);
+                self.release_children(id, &mut reached);
+            } else if self.dispatch.kind(id) == NodeKind::Parameter {
                 self.start_now(id);
                 self.set_end(id, End::Completed, None);
                 self.release_children(id, &mut reached);
@@ -356,6 +359,16 @@ impl Machine<'_> {
         self.set_phase(id, Phase::Ended(end));
     }
 
+    /// An earlier result stands for the node, with the times in which it was made.
+    fn take_over(&mut self, id: NodeId) {
+        let now = self.now;
+        if let Some(node) = self.dispatch.nodes.get_mut(id.index()) {
+            node.state.started_at.get_or_insert(now);
+            node.state.ended_at.get_or_insert(now);
+        }
+        self.set_phase(id, Phase::Ended(End::Completed));
+    }
+
     fn start_now(&mut self, id: NodeId) {
         let now = self.now;
         if let Some(node) = self.dispatch.nodes.get_mut(id.index()) {
@@ -376,13 +389,11 @@ impl Machine<'_> {
         *active -= usize::from(node.phase.is_active());
         *active += usize::from(phase.is_active());
         // To be queued or killed is not stored: a start of ten thousand nodes writes no row.
-        let is_stored =
-            node.state.status != phase.status() || matches!(phase, Phase::Dispatching { .. });
-        node.state.status = phase.status();
-        node.phase = phase;
-        if is_stored {
+        if node.state.status != phase.status() {
             self.step.changed_nodes.push(id);
         }
+        node.state.status = phase.status();
+        node.phase = phase;
     }
 
     fn node(&mut self, id: NodeId) -> Result<&mut Node, Reject> {

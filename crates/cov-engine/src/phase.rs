@@ -61,8 +61,10 @@ impl Phase {
         match self {
             Self::Waiting { reuse: true, .. } => Status::PendingReuse,
             Self::Waiting { reuse: false, .. } | Self::Ready | Self::Backoff => Status::NewObject,
-            Self::Running { .. } => Status::Running,
-            Self::Dispatching { .. } => Status::Dispatching,
+            // While the sub-dispatch is taken over, the store may still know an earlier attempt's:
+            // only a node whose own sub-dispatch is stored is stored as DISPATCHING.
+            Self::Running { .. } | Self::Dispatching { child: None } => Status::Running,
+            Self::Dispatching { child: Some(_) } => Status::Dispatching,
             Self::Ended(end) => end.status(),
         }
     }

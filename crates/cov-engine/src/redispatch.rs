@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use cov_core::executor::ExecutorSpec;
-use cov_core::graph::{Edge, EdgeKind, Graph};
+use cov_core::graph::{Edge, EdgeKind, Graph, NodeKind};
 use cov_core::ids::{NodeId, Sha1Digest};
 use cov_core::status::Status;
 use serde::{Deserialize, Serialize};
@@ -141,10 +141,14 @@ fn own_difference(earlier: &Side, new: &Side, node: NodeId) -> Option<Reason> {
     let after = new.nodes.get(node.index())?;
     let Some(before) = earlier.nodes.get(node.index()) else { return Some(Reason::Added) };
     let replaced = [before.status, after.status].contains(&Status::PendingReplacement);
-    if replaced || before.name != after.name {
+    let renamed = before.name != after.name;
+    // A parameter's name is the printed form of its value.
+    let is_parameter = new.graph.kind(node) == NodeKind::Parameter;
+    if replaced || (renamed && !is_parameter) {
         return Some(Reason::Code);
     }
-    let same_input = before.value == after.value
+    let same_input = !renamed
+        && before.value == after.value
         && edges_into(&earlier.graph, node) == edges_into(&new.graph, node);
     (!same_input).then_some(Reason::Input)
 }

@@ -4,8 +4,10 @@ use cov_core::asset::ContentRef;
 use cov_core::ids::{DispatchId, NodeId};
 use cov_engine::dispatch::{Dispatch, Plan, RestoredNode};
 use cov_store::model::StoredDispatch;
+use tokio::time::sleep;
 
 use crate::Error;
+use crate::options::{COMMIT_RETRY_FIRST, COMMIT_RETRY_MAX};
 use crate::service::Shared;
 use crate::target::Target;
 
@@ -43,7 +45,37 @@ impl Loaded {
     }
 }
 
-pub(super) async fn load(shared: &Shared, id: &DispatchId) -> Result<(Dispatch, Loaded), Error> {
+/// Loads the dispatch. A store that does not answer is asked again when `patient`: then nobody
+/// waits who could be told.
+///
+/// # Errors
+/// There is no such dispatch, it does not pass its check, or the server is stopping.
+pub(super) async fn load_patiently(
+    shared: &Shared,
+    id: &DispatchId,
+    patient: bool,
+) -> Result<(Dispatch, Loaded), Error> {
+    let mut pause = COMMIT_RETRY_FIRST;
+    loop {
+        let loaded = {
+            // The store reads only so many at a time; the rest had better wait here.
+            let _turn = shared.loads.acquire().await;
+            load(shared, id).await
+        };
+        match loaded {
+            Err(error) if patient && error.is_passing() => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a load is tried again");
+            }
+            outcome => return outcome,
+        }
+        tokio::select! {
+            () = sleep(pause) => pause = (pause * 2).min(COMMIT_RETRY_MAX),
+            () = shared.stopping.cancelled() => return Err(Error::Stopping),
+        }
+    }
+}
+
+async fn load(shared: &Shared, id: &DispatchId) -> Result<(Dispatch, Loaded), Error> {
     let StoredDispatch { root, state, graph, executors, nodes, .. } = shared.store.load(id).await?;
     let executor_of: Vec<u32> = nodes.iter().map(|node| node.executor).collect();
     let policies = executors.iter().map(|spec| spec.policy()).collect();

@@ -6,6 +6,7 @@ use cov_core::asset::{AssetAddress, AssetKey, ContentRef};
 use cov_core::error::Fault;
 use cov_core::graph::NodeKind;
 use cov_core::ids::{AttemptId, DispatchId, NodeId};
+use cov_core::status::Status;
 use cov_engine::effect::Effect;
 use cov_engine::event::{Event, Outcome};
 use cov_engine::machine::{Reject, Step, apply};
@@ -16,16 +17,18 @@ use cov_store::model::{Change, ChangeSet};
 use crate::Error;
 use crate::admission::Work;
 use crate::effects;
+use crate::options::{CHANGES_AHEAD_MAX, REPLIES_MAX};
 use crate::owner::pending::{Pending, Reply};
-use crate::owner::{ChildOutcome, Delivery, Message, Owner};
-use crate::reports::stage_patiently;
+use crate::owner::{ChildOutcome, Delivery, Message, Owner, Timer};
+use crate::reports::{Stopping, stage_patiently};
+use crate::service::Shared;
 
 impl Owner {
     /// Takes one message.
     pub(super) fn receive(&mut self, message: Message) {
         self.pending.messages += 1;
         match message {
-            Message::Start(reply) => self.command(Event::Start, reply),
+            Message::Start(reply) => self.start(reply),
             Message::Cancel(nodes, reply) => self.command(Event::Cancel { nodes }, reply),
             Message::Link { node, child, reply } => self.link(node, child, reply),
             Message::Granted { node } => self.granted(node),
@@ -33,8 +36,19 @@ impl Owner {
             Message::ChildEnded(outcome) => self.child_ended(outcome),
             Message::Imported { node, outcome } => self.imported(node, outcome),
             Message::Event(event) => {
+                if let Event::NotBegun { attempt, .. } = &event {
+                    self.timers.remove(attempt);
+                }
                 self.apply(event);
             }
+        }
+    }
+
+    /// What was uploaded since the dispatch was loaded is not known here; the caller, who sees a
+    /// closed channel, asks the next owner.
+    fn start(&mut self, reply: Reply) {
+        if self.fresh || self.dispatch.state().status != Status::NewObject {
+            self.command(Event::Start, reply);
         }
     }
 
@@ -54,6 +68,10 @@ impl Owner {
 
     /// An event that somebody waits for: answered when its changes are durable.
     fn command(&mut self, event: Event, reply: Reply) {
+        if self.pending.replies.len() >= REPLIES_MAX {
+            reply.send(Err(Error::Overloaded)).ok();
+            return;
+        }
         match apply(&mut self.dispatch, event, self.shared.clock.now()) {
             Ok(step) => {
                 self.follow(step);
@@ -112,10 +130,17 @@ impl Owner {
         }
     }
 
-    fn granted(&mut self, node: NodeId) {
+    pub(super) fn granted(&mut self, node: NodeId) {
+        if self.in_flight.is_some() && self.pending.changes.len() >= CHANGES_AHEAD_MAX {
+            self.held.push(node);
+            return;
+        }
         let attempt = self.shared.next_attempt();
         let work = Work { mailbox: self.mailbox.clone(), node };
-        self.shared.admission.begin(attempt, work);
+        if !self.shared.admission.begin(attempt, work) {
+            self.shared.admission.decline();
+            return;
+        }
         if !self.apply(Event::Granted { node, attempt }) {
             // The node was cancelled while it waited; its slot goes to the next.
             drop(self.shared.admission.end(attempt));
@@ -124,6 +149,7 @@ impl Owner {
 
     fn ended(&mut self, delivery: Delivery) {
         let Delivery { node, attempt, outcome, assets, failure } = delivery;
+        self.timers.remove(&attempt);
         if self.phase_attempt(node) != Some(attempt) {
             return;
         }
@@ -270,16 +296,22 @@ impl Owner {
     }
 
     /// Everything to store, as one set; `None` when there is nothing.
-    pub(super) async fn change_set(&mut self, pending: &mut Pending) -> Option<ChangeSet> {
+    ///
+    /// # Errors
+    /// The server stops.
+    pub(super) async fn change_set(
+        &mut self,
+        pending: &mut Pending,
+    ) -> Result<Option<ChangeSet>, Stopping> {
         let mut changes = std::mem::take(&mut pending.changes);
         for (node, text) in std::mem::take(&mut pending.failures) {
             let address = AssetAddress::of_node(node, AssetKey::Error);
-            changes.extend(self.text_asset(address, text).await);
+            changes.extend(self.text_asset(address, text).await?);
         }
         if pending.finished == Some(End::Failed) {
             let text = effects::failure_summary(&self.shared, &self.id, &self.dispatch).await;
             let address = AssetAddress::of_dispatch(AssetKey::Error);
-            changes.extend(self.text_asset(address, text).await);
+            changes.extend(self.text_asset(address, text).await?);
         }
         pending.nodes.sort_unstable();
         pending.nodes.dedup();
@@ -292,23 +324,31 @@ impl Owner {
             changes.push(Change::Dispatch(self.dispatch.state()));
         }
         let at = self.shared.clock.now();
-        (!changes.is_empty()).then(|| ChangeSet { dispatch: self.id.clone(), at, changes })
+        let dispatch = self.id.clone();
+        Ok((!changes.is_empty()).then(|| ChangeSet { dispatch, at, changes }))
     }
 
-    async fn text_asset(&self, address: AssetAddress, text: String) -> Option<Change> {
-        let staged = stage_patiently(&*self.shared.contents, Bytes::from(text)).await?;
-        let Staged { content, small } = staged;
-        Some(Change::Asset { address, content, small })
+    /// `None` when the text cannot be stored.
+    async fn text_asset(
+        &self,
+        address: AssetAddress,
+        text: String,
+    ) -> Result<Option<Change>, Stopping> {
+        let Shared { contents, stopping, .. } = &*self.shared;
+        let staged = stage_patiently(&**contents, Bytes::from(text), stopping).await?;
+        Ok(staged.ok().map(|Staged { content, small }| Change::Asset { address, content, small }))
     }
 
     /// Performs an effect.
-    pub(super) fn perform(&self, effect: Effect) {
+    pub(super) fn perform(&mut self, effect: Effect) {
         let (shared, mailbox) = (&self.shared, &self.mailbox);
         match effect {
             Effect::Submit { node, attempt } => self.submit(node, attempt),
-            Effect::Kill { attempt } => self.kill(attempt),
+            Effect::Kill { attempt } => effects::kill(shared, attempt),
             Effect::StartTimer { node, attempt, limit } => {
-                effects::send_after(shared, mailbox, limit, Event::TimeLimit { node, attempt });
+                let event = Event::TimeLimit { node, attempt };
+                let timer = effects::send_after(shared, mailbox, limit, event);
+                self.timers.insert(attempt, Timer(timer));
             }
             Effect::Retry { node, delay } => {
                 effects::send_after(shared, mailbox, delay, Event::RetryDue { node });
@@ -323,10 +363,6 @@ impl Owner {
             // Queued together by the step, and noted for the commit.
             Effect::Enqueue { .. } | Effect::Finish { .. } => {}
         }
-    }
-
-    pub(super) fn kill(&self, attempt: AttemptId) {
-        effects::kill(&self.shared, attempt);
     }
 
     fn submit(&self, node: NodeId, attempt: AttemptId) {
@@ -368,9 +404,7 @@ impl Owner {
             kwargs: inputs
                 .kwargs
                 .into_iter()
-                .map(|(name, source)| {
-                    output_of(source).map(|(node, part)| (name, node, part))
-                })
+                .map(|(name, source)| output_of(source).map(|(node, part)| (name, node, part)))
                 .collect::<Result<_, _>>()?,
         })
     }

@@ -216,9 +216,11 @@ async fn what_a_running_task_prints_can_be_read() {
     world.until(&dispatch, |record| statuses(record) == [Status::Running]).await;
     assert_eq!(world.text(&dispatch, of_node(node, AssetKey::Stdout)).await, "hello");
     let live = world.record(&dispatch).await;
-    assert!(live.nodes[0].assets.iter().any(|(address, state)| {
-        address.key == AssetKey::Stdout && state.stored_size() == 5
-    }));
+    assert!(
+        live.nodes[0].assets.iter().any(|(address, state)| {
+            address.key == AssetKey::Stdout && state.stored_size() == 5
+        })
+    );
     world.gates.open("g");
     world.end(&dispatch).await;
     assert_eq!(world.text(&dispatch, of_node(node, AssetKey::Stdout)).await, "hello");

@@ -1,7 +1,5 @@
 //! What counts as the same, by example: 0 and 1 are parameters of 2, which feeds 3; 4 is alone.
 
-use cov_core::graph::NodeKind;
-
 use super::*;
 
 fn edge(source: u32, target: u32, index: u32) -> Edge {
@@ -47,7 +45,7 @@ fn an_unchanged_complete_dispatch_is_reused_whole_when_asked() {
 #[test]
 fn a_changed_value_runs_everything_below_it_again() {
     let mut new = side();
-    new.nodes[1].value = None;
+    new.nodes[1].name = "another value".into();
     let nodes = plan(&side(), &new, true);
     let reasons: Vec<Reason> = nodes.iter().map(|node| node.reason).collect();
     use Reason::{Input, Unchanged, Upstream};

@@ -8,8 +8,8 @@ use axum::response::{IntoResponse as _, Response};
 use cov_core::error::ErrorCode;
 use cov_core::ids::NodeId;
 use cov_core::manifest::Manifest;
+use cov_dispatcher::Registered;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::export::{Export, JSON, Mode};
 use super::manifest;
@@ -17,8 +17,8 @@ use super::outline::Outline;
 use crate::body::Chunks;
 use crate::error::Refusal;
 use crate::guard::Base;
-use crate::params::DispatchPath;
-use crate::{App, body};
+use crate::params::{DispatchPath, QueryParams};
+use crate::{App, Shared, body};
 
 /// Larger bodies wait for a permit before they are read, so that few are in memory at once.
 const LARGE_BYTES: u64 = 8 << 20;
@@ -32,8 +32,36 @@ pub(super) async fn register(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
+    let manifest = read_manifest(&shared, &headers, body).await?;
+    let outline = Outline::of(&manifest);
+    let registered = shared.handle.register(manifest).await?;
+    answer(&shared, base, outline, registered).await
+}
+
+/// Registers a redispatch of an earlier dispatch. Nodes whose results are reused are shown as
+/// `NEW_OBJECT`, as the SDK expects of an answer.
+pub(super) async fn redispatch(
+    State(shared): App,
+    Extension(base): Extension<Base>,
+    DispatchPath(earlier): DispatchPath,
+    params: QueryParams,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let reuse = params.flag("reuse_previous_results", false)?;
+    let manifest = read_manifest(&shared, &headers, body).await?;
+    let outline = Outline::of(&manifest);
+    let registered = shared.handle.redispatch(&earlier, manifest, reuse).await?;
+    answer(&shared, base, outline, registered).await
+}
+
+async fn read_manifest(
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Manifest, Refusal> {
     let limits = &shared.options.limits;
-    let chunks = Chunks::new(body, &headers, limits.manifest_bytes, limits)?;
+    let chunks = Chunks::new(body, headers, limits.manifest_bytes, limits)?;
     let large = chunks.announced().is_none_or(|length| length > LARGE_BYTES);
     let _permit =
         match large {
@@ -44,9 +72,15 @@ pub(super) async fn register(
             }
             false => None,
         };
-    let manifest = parse(chunks.collect().await?, limits.nodes).await?;
-    let outline = Outline::of(&manifest);
-    let registered = shared.handle.register(manifest).await?;
+    parse(chunks.collect().await?, limits.nodes).await
+}
+
+async fn answer(
+    shared: &Shared,
+    base: Base,
+    outline: Outline,
+    registered: Registered,
+) -> Result<Response, Refusal> {
     let record = outline.into_record(registered.dispatch);
     let mode = Mode::Registered { uploads: registered.uploads };
     let body = Export::new(shared.handle.clone(), base, record, mode).into_body().await?;
@@ -74,12 +108,6 @@ pub(super) async fn export(
     let record = shared.handle.record(&dispatch).await?;
     let export = Export::new(shared.handle.clone(), base, record, Mode::Current);
     Ok((JSON, export.into_body().await?).into_response())
-}
-
-/// A redispatch cannot be made yet.
-pub(super) async fn redispatch() -> Response {
-    let detail = "This release cannot redispatch.";
-    (StatusCode::NOT_IMPLEMENTED, Json(json!({ "detail": detail }))).into_response()
 }
 
 #[derive(Debug, Deserialize)]

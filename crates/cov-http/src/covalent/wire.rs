@@ -6,6 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use cov_core::status::Status;
+use cov_core::time::Timestamp;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -61,10 +62,10 @@ pub(super) struct DispatchMetadata<'a> {
     #[serde(borrow)]
     pub(super) root_dispatch_id: Cow<'a, str>,
     pub(super) status: Status,
-    #[serde(borrow, default)]
-    pub(super) start_time: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    pub(super) end_time: Option<Cow<'a, str>>,
+    #[serde(default)]
+    pub(super) start_time: Option<Timestamp>,
+    #[serde(default)]
+    pub(super) end_time: Option<Timestamp>,
 }
 
 #[derive(Debug, Deserialize)]

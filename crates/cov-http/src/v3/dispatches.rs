@@ -46,6 +46,15 @@ pub(super) async fn list(State(shared): App, params: QueryParams) -> Result<Json
     Ok(Json(Page { dispatches, total }))
 }
 
+/// What a redispatch took over from the earlier dispatch, or would, and why.
+pub(super) async fn redispatch_plan(
+    State(shared): App,
+    DispatchPath(dispatch): DispatchPath,
+) -> Result<Json<serde_json::Value>, Refusal> {
+    let nodes = shared.handle.redispatch_plan(&dispatch).await?;
+    Ok(Json(serde_json::json!({ "dispatch_id": dispatch, "nodes": nodes })))
+}
+
 /// One dispatch.
 #[derive(Debug, Serialize)]
 pub(super) struct Dispatch {

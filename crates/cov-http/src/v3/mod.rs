@@ -15,4 +15,5 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/api/v3/dispatches", get(dispatches::list))
         .route("/api/v3/dispatches/{dispatch}", get(dispatches::show))
+        .route("/api/v3/dispatches/{dispatch}/redispatch-plan", get(dispatches::redispatch_plan))
 }

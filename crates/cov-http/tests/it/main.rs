@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod client;
+mod connections;
 mod files;
 mod golden;
 mod hold;
@@ -10,4 +11,5 @@ mod long_name;
 mod manifests;
 mod native;
 mod server;
+mod storage;
 mod web_pages;

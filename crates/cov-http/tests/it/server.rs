@@ -15,6 +15,7 @@ use cov_exec::local::{LocalExecutor, LocalOptions};
 use cov_exec::{Ending, Error, Event, Executor, Outcome, Payload, Report, Task};
 use cov_http::{Options, StagingArchive};
 use cov_store::MemoryStore;
+use cov_store::faulty::{Faults, Faulty};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -110,6 +111,7 @@ impl Executor for HeldTasks {
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) tasks: Arc<HeldTasks>,
+    pub(crate) store_faults: Faults,
     service: Service,
     serving: JoinHandle<()>,
     quit: oneshot::Sender<()>,
@@ -136,7 +138,9 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         options.listen = Some(address);
-        let store = Arc::new(MemoryStore::new().unwrap());
+        let store_faults = Faults::default();
+        let store = Faulty::new(MemoryStore::new().unwrap(), store_faults.clone());
+        let store = Arc::new(store);
         let (reporter, reports) = mpsc::channel(64);
         let tasks = Arc::new(HeldTasks {
             reports: reporter.clone(),
@@ -177,7 +181,7 @@ impl TestServer {
             let quitting = async { quitting.await.unwrap_or(()) };
             cov_http::serve(listener, router, &limits, quitting).await;
         });
-        Self { address, tasks, service, serving, quit, _folder: folder }
+        Self { address, tasks, store_faults, service, serving, quit, _folder: folder }
     }
 
     /// Refuses new work and answers what is held.

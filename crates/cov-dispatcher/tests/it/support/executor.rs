@@ -206,6 +206,9 @@ fn outcome(script: &Value, task: &Task) -> Outcome {
         };
         return Outcome::Failed { fault, message: message.to_owned() };
     }
+    if let Some(path) = script.get("file").and_then(Value::as_str) {
+        return Outcome::Completed(Payload::File(path.into()));
+    }
     let value = |payload| serde_json::from_slice::<Value>(&read(payload)).unwrap();
     let output = match script.get("return") {
         Some(output) => output.clone(),

@@ -20,6 +20,7 @@ use cov_dispatcher::{Error, Handle, Options, Parts, Service};
 use cov_store::conformance::Opened;
 use cov_store::faulty::{Faults, Faulty};
 use cov_store::{MemoryStore, SqliteStore};
+use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -140,6 +141,21 @@ impl World {
         tap.cut().await;
     }
 
+    /// Damages what is stored of a dispatch, between two lives.
+    pub(crate) async fn damage(&self, dispatch: &DispatchId) {
+        let Disk::Folder(folder) = &self.disk else { panic!("memory cannot be damaged") };
+        let file = folder.path().join("dispatches.sqlite");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+        let mut connection = options.connect().await.unwrap();
+        let damaged = sqlx::query(
+            "UPDATE plans SET graph = x'00ff' WHERE dispatch = \
+             (SELECT id FROM dispatches WHERE dispatch_id = ?)",
+        );
+        let done = damaged.bind(dispatch.as_str()).execute(&mut connection).await.unwrap();
+        assert_eq!(done.rows_affected(), 1);
+        connection.close().await.unwrap();
+    }
+
     /// The process dies and the server is started again.
     pub(crate) async fn crash(&mut self) {
         self.die().await;
@@ -221,7 +237,11 @@ impl World {
     }
 
     /// Waits until what is stored of a dispatch is as it should be.
-    pub(crate) async fn until(&self, dispatch: &DispatchId, holds: impl Fn(&DispatchRecord) -> bool) {
+    pub(crate) async fn until(
+        &self,
+        dispatch: &DispatchId,
+        holds: impl Fn(&DispatchRecord) -> bool,
+    ) {
         loop {
             let committed = self.tap().committed.notified();
             if holds(&self.record(dispatch).await) {

@@ -25,6 +25,7 @@ pub(crate) struct Tap {
     /// The commit after which the process is dead.
     last: AtomicU64,
     refuse: AtomicBool,
+    refused: std::sync::Mutex<Option<DispatchId>>,
     gate: Arc<Mutex<()>>,
     /// Told when the last commit is reached.
     pub(crate) died: Notify,
@@ -40,6 +41,7 @@ impl Tap {
             commits: AtomicU64::new(0),
             last: AtomicU64::new(u64::MAX),
             refuse: AtomicBool::new(false),
+            refused: std::sync::Mutex::default(),
             gate: Arc::default(),
             died: Notify::new(),
         }
@@ -57,6 +59,26 @@ impl Tap {
     /// The next commit fails as a statement of ours that is wrong would.
     pub(crate) fn refuse_next(&self) {
         self.refuse.store(true, Ordering::SeqCst);
+    }
+
+    /// Every commit with changes of `dispatch` fails so, until [`Tap::refuse_nothing`].
+    pub(crate) fn refuse_all_of(&self, dispatch: &DispatchId) {
+        *self.refused.lock().unwrap() = Some(dispatch.clone());
+    }
+
+    pub(crate) fn refuse_nothing(&self) {
+        *self.refused.lock().unwrap() = None;
+    }
+
+    fn refuses(&self, batch: &[ChangeSet]) -> bool {
+        let refused = self.refused.lock().unwrap();
+        let names = |set: &ChangeSet| Some(&set.dispatch) == refused.as_ref();
+        self.refuse.swap(false, Ordering::SeqCst) || batch.iter().any(names)
+    }
+
+    /// A path in the spool.
+    pub(crate) fn spool_file(&self, name: &str) -> PathBuf {
+        self.spool.join(name)
     }
 
     /// No commit begins while the guard lives.
@@ -97,7 +119,7 @@ impl Store for Tap {
             self.died.notify_one();
             std::future::pending::<()>().await;
         }
-        if self.refuse.swap(false, Ordering::SeqCst) {
+        if self.refuses(batch) {
             return Err(Error::Internal("told to refuse".into()));
         }
         let outcome: Result<(), Error> = pass!(self, store.commit(batch));

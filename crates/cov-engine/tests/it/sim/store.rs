@@ -75,7 +75,8 @@ impl Store {
             may_follow(old.state.status, new.status, old.state == new)
                 .map_err(|rule| format!("stored node {node} of d{dispatch} {rule}"))?;
             old.state = new;
-            if !new.status.is_terminal() {
+            // As in the real store, a link is replaced by the next one, and never taken back.
+            if child.is_some() {
                 old.child = child;
             }
         }

@@ -200,3 +200,24 @@ fn nesting_without_end_is_refused() {
     assert_eq!(parse(text.as_bytes(), 100).unwrap_err().code(), ErrorCode::InvalidBody);
     assert_eq!(parse(nested.as_bytes(), 100).unwrap_err().code(), ErrorCode::InvalidBody);
 }
+
+/// Whatever is done to a manifest, it is read or refused as the sender's fault.
+#[test]
+fn damaged_manifests_are_the_senders_fault() {
+    let value = manifest(
+        vec![node(0, ":parameter:1"), node(1, "f\u{e4}\n")],
+        vec![link(0, 1, "x", json!("arg"), json!(0))],
+    );
+    let whole = serde_json::to_vec(&value).unwrap();
+    for at in 0..whole.len() {
+        for byte in [b'0', b'-', b'"', b'{', b']', b',', b'\\', 0, 0xff] {
+            let mut damaged = whole.clone();
+            damaged[at] = byte;
+            let Err(refusal) = parse(&damaged, 100) else { continue };
+            let kind = refusal.code().kind();
+            use cov_core::error::ErrorKind::{Invalid, Malformed};
+            assert!(matches!(kind, Invalid | Malformed), "{byte} at {at}: {kind:?}");
+            assert!(!refusal.faults().is_empty());
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Clients that are slow, many, or still there when the server stops.
+
+use std::time::Duration;
+
+use cov_http::{Limits, Options};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::manifests::{manifest, task};
+use crate::server::TestServer;
+
+/// Long enough for everything that does happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn with(limits: Limits) -> TestServer {
+    TestServer::with(Options { limits, ..Options::default() }).await
+}
+
+async fn connect(server: &TestServer, first_words: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(first_words.as_bytes()).await.unwrap();
+    stream
+}
+
+/// What comes until the server ends the connection.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let read = async { while stream.read_buf(&mut answer).await.is_ok_and(|read| read > 0) {} };
+    timeout(PATIENCE, read).await.expect("the server ends the connection");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn headers_that_do_not_come_end_the_connection() {
+    let limits = Limits { header_wait: Duration::from_millis(50), ..Limits::default() };
+    let server = with(limits).await;
+    for begun in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow:"] {
+        let mut stream = connect(&server, begun).await;
+        let answer = rest(&mut stream).await;
+        assert!(!answer.contains("200 OK"), "{answer}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_refused() {
+    let limits = Limits { body_wait: Duration::from_millis(50), ..Limits::default() };
+    let server = with(limits).await;
+    let dispatch = server.register(&manifest(vec![task(0, "a", b"f")], vec![])).await;
+    for target in [
+        "POST /api/v2/dispatches".to_owned(),
+        format!("PUT /api/v0/files/{dispatch}/node_0/function.tobj"),
+        format!("PUT /api/v2/dispatches/{dispatch}/status"),
+    ] {
+        let head = format!("{target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n");
+        let mut stream = connect(&server, &head).await;
+        let answer = rest(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{target}: {answer}");
+    }
+    assert_eq!(server.stored().await, 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait_for_a_place() {
+    let server = with(Limits { connections: 1, ..Limits::default() }).await;
+    let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let first = connect(&server, "GET /healthz").await;
+    // The place is taken when the server has begun to read; until then the second may be first.
+    let mut second = connect(&server, request).await;
+    let mut byte = [0];
+    let early = timeout(Duration::from_millis(100), second.read(&mut byte)).await;
+    drop(first);
+    let answer = rest(&mut second).await;
+    let first_byte = if early.is_ok() { "H" } else { "" };
+    assert!(format!("{first_byte}{answer}").starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(early.is_err(), "the second was served beside the first");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_waits_for_requests_under_way_and_not_for_ever() {
+    let limits = Limits { stop_wait: Duration::from_millis(200), ..Limits::default() };
+    let server = with(limits).await;
+    let dispatch = server.register(&manifest(vec![task(0, "a", b"f")], vec![])).await;
+    let idle = connect(&server, "").await;
+    let head = format!(
+        "PUT /api/v0/files/{dispatch}/node_0/function.tobj HTTP/1.1\r\nHost: localhost\r\n\
+         Content-Length: 9\r\n\r\nhalf"
+    );
+    let stalled = connect(&server, &head).await;
+    // Answered after the stalled one was accepted.
+    assert_eq!(server.get("/healthz").await.status, 200);
+    let address = server.address;
+    timeout(PATIENCE, server.stop()).await.expect("the server stops");
+    assert!(TcpStream::connect(address).await.is_err());
+    drop((idle, stalled));
+}
+
+#[tokio::test]
+async fn one_connection_may_carry_many_requests() {
+    let server = TestServer::start().await;
+    let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2);
+    let last = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let mut stream = connect(&server, &(request + last)).await;
+    assert_eq!(rest(&mut stream).await.matches("HTTP/1.1 200 OK").count(), 3);
+    server.stop().await;
+}
