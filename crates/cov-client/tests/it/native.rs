@@ -1,0 +1,168 @@
+//! The client against the real routes of the native API, over a store in memory.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cov_client::{Client, Filter, Kind};
+use cov_core::error::ErrorCode;
+use cov_core::executor::ExecutorSpec;
+use cov_core::graph::NodeKind;
+use cov_core::ids::{AttemptId, DispatchId, NodeId};
+use cov_core::manifest::{LatticeInfo, Manifest, ManifestNode};
+use cov_core::status::Status;
+use cov_core::time::{Clock, Timestamp};
+use cov_dispatcher::{Handle, Parts, Service};
+use cov_exec::{Error, Executor, Task};
+use cov_store::MemoryStore;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+#[derive(Debug)]
+struct Epoch;
+
+impl Clock for Epoch {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(0)
+    }
+}
+
+/// Takes tasks and never ends them.
+#[derive(Debug)]
+struct Endless;
+
+#[async_trait]
+impl Executor for Endless {
+    fn slots(&self) -> usize {
+        1
+    }
+
+    async fn submit(&self, _task: Task) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn kill(&self, _attempt: AttemptId) {}
+
+    async fn live_output(&self, _attempt: AttemptId) -> Option<(Bytes, Bytes)> {
+        None
+    }
+
+    async fn stop(&self) {}
+}
+
+struct Server {
+    client: Client,
+    handle: Handle,
+    service: Service,
+    serving: JoinHandle<()>,
+    quit: oneshot::Sender<()>,
+    _reporter: mpsc::Sender<cov_exec::Report>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let store = Arc::new(MemoryStore::new().unwrap());
+        let (reporter, reports) = mpsc::channel(8);
+        let parts = Parts {
+            store: Arc::clone(&store) as Arc<dyn cov_store::Store>,
+            contents: store,
+            executor: Arc::new(Endless),
+            reports,
+            sublattices: Arc::new(cov_http::StagingArchive { nodes_max: 10 }),
+            clock: Arc::new(Epoch),
+        };
+        let started = cov_dispatcher::start(cov_dispatcher::Options::default(), parts).await;
+        let (handle, service) = started.unwrap();
+        let options = cov_http::Options { listen: Some(address), ..cov_http::Options::default() };
+        let router = cov_http::router(handle.clone(), options);
+        let (quit, quitting) = oneshot::channel();
+        let serving = tokio::spawn(async move {
+            let quitting = async { quitting.await.unwrap_or(()) };
+            cov_http::serve(listener, router, &cov_http::Limits::default(), quitting).await;
+        });
+        let client = Client::builder(format!("http://{address}")).build().unwrap();
+        Self { client, handle, service, serving, quit, _reporter: reporter }
+    }
+
+    async fn register(&self, id: &str) -> DispatchId {
+        let node = ManifestNode {
+            name: "ta\"sk ✓".into(),
+            kind: NodeKind::Task,
+            task_group: NodeId(0),
+            executor: 0,
+            status: Status::NewObject,
+        };
+        let manifest = Manifest {
+            dispatch_id: Some(id.parse().unwrap()),
+            lattice: LatticeInfo { name: "flow".into(), ..LatticeInfo::default() },
+            executors: vec![ExecutorSpec { name: "local".into(), data: serde_json::json!({}) }],
+            nodes: vec![node],
+            edges: Vec::new(),
+            assets: Vec::new(),
+        };
+        self.handle.register(manifest).await.unwrap().dispatch
+    }
+
+    async fn stop(self) {
+        drop((self.client, self.handle));
+        self.quit.send(()).unwrap();
+        self.serving.await.unwrap();
+        self.service.stop(std::time::Duration::ZERO).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_healthy_ready_and_later_not() {
+    let server = Server::start().await;
+    let health = server.client.health().await.unwrap();
+    assert_eq!(health.status, "ok");
+    assert_eq!(health.version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
+    assert!(server.client.ready().await.unwrap());
+    server.service.close();
+    assert!(!server.client.ready().await.unwrap());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_dispatch_is_found_by_id_and_by_state() {
+    let server = Server::start().await;
+    let (resting, running) = (server.register("resting").await, server.register("running").await);
+    server.handle.start(&running).await.unwrap();
+
+    let dispatch = server.client.get(&resting).await.unwrap();
+    assert_eq!(dispatch.summary.status, Status::NewObject);
+    assert_eq!(dispatch.lattice.name, "flow");
+    let [node] = dispatch.nodes.as_slice() else { panic!("one node: {:?}", dispatch.nodes) };
+    assert_eq!((node.name.as_str(), node.kind), ("ta\"sk ✓", NodeKind::Task));
+    assert_eq!((node.executor.as_str(), node.status), ("local", Status::NewObject));
+    assert_eq!((node.attempt.as_deref(), node.failed_attempts), (None, 0));
+
+    let all = server.client.list(&Filter::default()).await.unwrap();
+    assert_eq!((all.total, all.dispatches.len()), (2, 2));
+    let first = server.client.list(&Filter { limit: 1, ..Filter::default() }).await.unwrap();
+    assert_eq!((first.total, first.dispatches.len()), (2, 1));
+    let statuses = vec![Status::Running, Status::Failed];
+    let some = server.client.list(&Filter { statuses, ..Filter::default() }).await.unwrap();
+    let ids: Vec<_> = some.dispatches.iter().map(|found| &found.dispatch_id).collect();
+    assert_eq!((some.total, ids), (1, vec![&running]));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn refusals_carry_what_the_server_said() {
+    let server = Server::start().await;
+    let error = server.client.get(&"unknown".parse().unwrap()).await.unwrap_err();
+    assert_eq!((error.kind(), error.tries()), (Kind::NotFound, 1));
+    let problem = error.problem().unwrap();
+    assert_eq!(problem.code, ErrorCode::DispatchNotFound);
+    assert!(problem.request_id.is_some());
+
+    let filter = Filter { limit: u32::MAX, ..Filter::default() };
+    let error = server.client.list(&filter).await.unwrap_err();
+    assert_eq!((error.kind(), error.tries()), (Kind::Refused, 1));
+    assert_eq!(error.problem().unwrap().code, ErrorCode::InvalidParameter);
+    server.stop().await;
+}
