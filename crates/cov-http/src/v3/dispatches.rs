@@ -2,19 +2,16 @@
 
 use axum::Json;
 use axum::extract::State;
-use cov_core::error::Fault;
-use cov_core::graph::NodeKind;
-use cov_core::ids::{AttemptId, DispatchId, NodeId};
-use cov_core::manifest::{LatticeInfo, NAME_INLINE_BYTES_MAX};
+use cov_core::ids::NodeId;
+use cov_core::manifest::LatticeInfo;
 use cov_core::result::Summary;
-use cov_core::status::Status;
-use cov_core::time::Timestamp;
 use cov_dispatcher::store::model::{DispatchRecord, NodeRecord, Query};
 use serde::Serialize;
 
 use crate::App;
 use crate::error::Refusal;
 use crate::params::{DispatchPath, QueryParams};
+use crate::v3::nodes::Node;
 
 /// Rows of one page, when the client does not say how many.
 const PAGE_DEFAULT: u32 = 100;
@@ -64,25 +61,6 @@ pub(super) struct Dispatch {
     nodes: Vec<Node>,
 }
 
-/// One of its nodes.
-#[derive(Debug, Serialize)]
-struct Node {
-    node_id: NodeId,
-    /// At most 4 KiB of it.
-    name: String,
-    kind: NodeKind,
-    status: Status,
-    fault: Option<Fault>,
-    started_at: Option<Timestamp>,
-    ended_at: Option<Timestamp>,
-    /// The latest attempt, as `epoch.number`.
-    attempt: Option<String>,
-    failed_attempts: u32,
-    sub_dispatch_id: Option<DispatchId>,
-    /// Short name of the executor.
-    executor: String,
-}
-
 /// Shows a dispatch with its nodes.
 pub(super) async fn show(
     State(shared): App,
@@ -90,41 +68,7 @@ pub(super) async fn show(
 ) -> Result<Json<Dispatch>, Refusal> {
     let record = shared.handle.record(&dispatch).await?;
     let DispatchRecord { summary, lattice, executors, nodes, .. } = record;
-    let shown = |(id, node): (u32, NodeRecord)| {
-        let executor = executors.get(node.executor as usize);
-        Node {
-            node_id: NodeId(id),
-            name: shortened(node.name),
-            kind: node.kind,
-            status: node.state.status,
-            fault: node.state.fault,
-            started_at: node.state.started_at,
-            ended_at: node.state.ended_at,
-            attempt: node.state.attempt.as_ref().map(AttemptId::to_string),
-            failed_attempts: node.state.failed_attempts,
-            sub_dispatch_id: node.sub_dispatch,
-            executor: executor.map(|spec| spec.name.clone()).unwrap_or_default(),
-        }
-    };
+    let shown = |(id, node): (u32, NodeRecord)| Node::of(NodeId(id), node, &executors);
     let nodes = (0..).zip(nodes).map(shown).collect();
     Ok(Json(Dispatch { summary, lattice, nodes }))
-}
-
-fn shortened(mut name: String) -> String {
-    if name.len() > NAME_INLINE_BYTES_MAX {
-        name.truncate(name.floor_char_boundary(NAME_INLINE_BYTES_MAX));
-    }
-    name
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_names_are_cut_between_characters() {
-        assert_eq!(shortened("ä".repeat(NAME_INLINE_BYTES_MAX)).len(), NAME_INLINE_BYTES_MAX);
-        assert_eq!(shortened(format!("x{}", "ä".repeat(NAME_INLINE_BYTES_MAX))).len(), 4_095);
-        assert_eq!(shortened("add".into()), "add");
-    }
 }

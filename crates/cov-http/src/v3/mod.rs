@@ -2,6 +2,7 @@
 //! handle and shapes its answer.
 
 mod dispatches;
+mod nodes;
 
 use std::sync::Arc;
 
@@ -16,4 +17,5 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/api/v3/dispatches", get(dispatches::list))
         .route("/api/v3/dispatches/{dispatch}", get(dispatches::show))
         .route("/api/v3/dispatches/{dispatch}/redispatch-plan", get(dispatches::redispatch_plan))
+        .route("/api/v3/dispatches/{dispatch}/nodes/{node}", get(nodes::show))
 }

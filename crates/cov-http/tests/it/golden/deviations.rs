@@ -230,6 +230,13 @@ const DEVIATIONS: &[Deviation] = &[
     deviation(ERRORS, "* text", "Not Found", "{\"detail\":\"Not Found\"*", "errors are JSON"),
     deviation(ERRORS, "GET /nothing status", "200", "404", "there is no page for every address"),
     deviation(ERRORS, "GET /api/v2/db-path status", "500", "404", "nobody asks for it"),
+    deviation(
+        ERRORS,
+        "POST /api/v2/dispatches/*/redispatches status",
+        "400",
+        "404",
+        "an unknown dispatch is not found",
+    ),
     // What was recorded beside the workflow.
     deviation(
         ERRORS,
@@ -246,13 +253,6 @@ const DEVIATIONS: &[Deviation] = &[
         "the recorded server had dispatches of other recordings",
     ),
     // Not there yet.
-    deviation(
-        ERRORS,
-        "POST /api/v2/dispatches/*/redispatches status",
-        "400",
-        "501",
-        "this release cannot redispatch",
-    ),
     deviation(
         ERRORS,
         "GET /api/triggers/status .status",
