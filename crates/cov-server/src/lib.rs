@@ -56,7 +56,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
 
 fn announce(server: &Server) {
     let mut out = io::stdout().lock();
-    let line = writeln!(out, "cov-server ready at http://{}", server.address());
+    let line = writeln!(out, "cov-server ready at http://{}", server.local_address());
     if let Err(error) = line.and_then(|()| out.flush()) {
         tracing::debug!(error = %error, "nobody reads the standard output");
     }

@@ -1,7 +1,7 @@
 //! The parts of the server in the order in which they start, and in the reverse order in which
 //! they stop.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,6 +126,12 @@ impl Server {
         self.address
     }
 
+    /// Where programs on this machine reach it.
+    #[must_use]
+    pub fn local_address(&self) -> SocketAddr {
+        reachable(self.address)
+    }
+
     /// The dispatcher, for calls that need no HTTP.
     #[must_use]
     pub fn handle(&self) -> Handle {
@@ -175,10 +181,21 @@ async fn open_store(config: &Config) -> Result<Arc<SqliteStore>, Error> {
 fn local_options(config: &Config, store: &SqliteStore, address: SocketAddr) -> LocalOptions {
     let run_dir = config.data_dir.join(RUN_FOLDER);
     let spool_dir = store.spool().to_path_buf();
-    let mut options = LocalOptions::new(run_dir, spool_dir, format!("http://{address}"));
+    let url = format!("http://{}", reachable(address));
+    let mut options = LocalOptions::new(run_dir, spool_dir, url);
     options.python.clone_from(&config.python);
     options.workers = config.workers;
     options
+}
+
+/// Where a program on this machine reaches a server that listens on `address`.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 fn dispatcher_options(config: &Config) -> cov_dispatcher::Options {
@@ -200,5 +217,22 @@ fn http_options(config: &Config, address: SocketAddr) -> cov_http::Options {
             stop_wait: config.grace,
             ..cov_http::Limits::default()
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reachable;
+
+    #[test]
+    fn a_server_for_everybody_is_reached_from_here_by_loopback() {
+        for (listen, reached) in [
+            ("0.0.0.0:80", "127.0.0.1:80"),
+            ("[::]:80", "[::1]:80"),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("192.0.2.7:80", "192.0.2.7:80"),
+        ] {
+            assert_eq!(reachable(listen.parse().unwrap()), reached.parse().unwrap());
+        }
     }
 }

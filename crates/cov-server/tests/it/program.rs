@@ -45,8 +45,10 @@ impl Program {
     /// Starts a server on a free port, without a usable Python, and waits until it is ready.
     pub(crate) fn serve(data: &Path, options: &[&str]) -> (Self, SocketAddr) {
         let data = data.to_str().unwrap();
-        let fixed = ["--listen", "127.0.0.1:0", "--data-dir", data, "--python", "/no/python"];
-        let program = Self::start(&[&fixed, options].concat());
+        let listen: &[&str] =
+            if options.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
+        let fixed = ["--data-dir", data, "--python", "/no/python"];
+        let program = Self::start(&[listen, &fixed, options].concat());
         let line = program.out.recv_timeout(SOON).expect("the server is ready soon");
         let address = line.strip_prefix("cov-server ready at http://").expect(&line);
         (program, address.parse().expect(address))

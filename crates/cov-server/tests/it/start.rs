@@ -83,10 +83,10 @@ fn a_configuration_with_faults_is_refused_with_all_of_them() {
 #[test]
 fn an_address_that_others_can_reach_is_served_on_demand() {
     let data = tempfile::tempdir().unwrap();
-    let options =
-        ["--listen", "0.0.0.0:0", "--insecure", "--data-dir", data.path().to_str().unwrap()];
-    let server = Program::start(&options);
-    server.wait_for_log("server started");
+    // The line that says it is ready names an address that works from here.
+    let (server, address) = Program::serve(data.path(), &["--listen", "0.0.0.0:0", "--insecure"]);
+    assert!(address.ip().is_loopback());
+    assert!(get(address, "/readyz").starts_with("HTTP/1.1 200 "));
     server.send(Signal::TERM);
     assert_eq!(server.end().code, Some(0));
 }
