@@ -52,6 +52,12 @@ pub enum Change {
         /// Its size and digest.
         announced: Announced,
     },
+    /// Every asset of the dispatch that is awaited with the SHA-1 and size of `content`, at the
+    /// end of the batch, is there. The content is known, or comes with the same batch.
+    Fulfil {
+        /// The content.
+        content: ContentRef,
+    },
     /// `child` becomes the sub-dispatch of `node`, in place of an earlier one, and takes over
     /// this dispatch's root.
     Link {
@@ -196,4 +202,34 @@ impl Default for Query {
             limit: 10,
         }
     }
+}
+
+/// Which dispatches a purge removes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PurgeQuery {
+    /// Only dispatches that ended before this.
+    pub ended_before: Timestamp,
+    /// Only these of the states in which a dispatch has ended; all of them if empty.
+    pub statuses: Vec<Status>,
+    /// Remove nothing, and say what would be removed.
+    pub dry_run: bool,
+}
+
+impl PurgeQuery {
+    /// The asked states that are ends.
+    pub(crate) fn ended_statuses(&self) -> impl Iterator<Item = Status> {
+        let all = [Status::Completed, Status::Failed, Status::Cancelled];
+        all.into_iter().filter(|one| self.statuses.is_empty() || self.statuses.contains(one))
+    }
+}
+
+/// What a purge has removed, or would remove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Purged {
+    /// Dispatches, those below others included.
+    pub dispatches: u64,
+    /// Contents that nobody refers to any more.
+    pub contents: u64,
+    /// The bytes of those contents, and of files that crashes have left.
+    pub bytes: u64,
 }

@@ -48,6 +48,41 @@ pub async fn awaited_assets_are_listed(harness: &mut dyn Harness) {
     assert_eq!((other.assets, other.node_count), (vec![], 3));
 }
 
+/// One upload is there for every asset of its dispatch with that digest and size, and for no
+/// other.
+pub async fn a_content_fulfils_all_that_await_it(harness: &mut dyn Harness) {
+    let opened = harness.open().await;
+    let awaits = |node, key, announced| Change::Announce { address: of_node(node, key), announced };
+    let other_size = Announced { size: announced("{}").size + 1, ..announced("{}") };
+    let undigested = Announced { sha1: None, ..announced("{}") };
+    let mut changes: Vec<Change> =
+        (0..70).map(|node| awaits(node, AssetKey::Hooks, announced("{}"))).collect();
+    changes.push(awaits(0, AssetKey::Value, announced("other")));
+    changes.push(awaits(0, AssetKey::Stdout, other_size));
+    changes.push(awaits(0, AssetKey::Stderr, undigested));
+    let elsewhere = set("b", 1, vec![awaits(0, AssetKey::Hooks, announced("{}"))]);
+    let batch = [register("a", 70), register("b", 1), set("a", 1, changes), elsewhere];
+    opened.store.commit(&batch).await.unwrap();
+    let fulfil = set("a", 2, vec![Change::Fulfil { content: content("{}") }]);
+    let refused = opened.store.commit(std::slice::from_ref(&fulfil)).await.unwrap_err();
+    assert!(matches!(refused, Error::Corrupt { .. }), "{refused:?}");
+
+    let upload = set("a", 2, vec![small(of_node(7, AssetKey::Hooks), "{}")]);
+    opened.store.commit(&[fulfil.clone(), upload]).await.unwrap();
+    let present = Some(AssetState::Present(content("{}")));
+    for node in 0..70 {
+        let stored = opened.store.asset(&id("a"), of_node(node, AssetKey::Hooks)).await.unwrap();
+        assert_eq!(stored, present, "node {node}");
+    }
+    let awaited = opened.store.awaited(&id("a")).await.unwrap().assets;
+    let keys: Vec<AssetKey> = awaited.iter().map(|(address, _)| address.key).collect();
+    assert_eq!(keys, [AssetKey::Value, AssetKey::Stdout, AssetKey::Stderr]);
+    assert_eq!(opened.store.awaited(&id("b")).await.unwrap().assets.len(), 1);
+    // Known now: saying it again changes nothing.
+    opened.store.commit(&[fulfil]).await.unwrap();
+    assert_eq!(opened.store.awaited(&id("a")).await.unwrap().assets, awaited);
+}
+
 /// A small content whose bytes nobody has cannot become an asset; nor one with other bytes.
 pub async fn an_asset_without_stored_bytes_is_refused(harness: &mut dyn Harness) {
     let opened = harness.open().await;

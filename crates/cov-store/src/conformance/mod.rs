@@ -71,6 +71,7 @@ macro_rules! conformance {
                 states::each_change_set_moves_the_time_of_change,
                 assets::an_upload_replaces_its_announcement,
                 assets::awaited_assets_are_listed,
+                assets::a_content_fulfils_all_that_await_it,
                 assets::an_asset_without_stored_bytes_is_refused,
                 assets::contents_are_known_by_digest_and_size,
                 assets::an_ambiguous_digest_matches_nothing,

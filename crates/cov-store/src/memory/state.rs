@@ -63,7 +63,33 @@ impl State {
             }
             self.entry_mut(&set.dispatch)?.updated_at = set.at;
         }
+        for set in batch {
+            for change in &set.changes {
+                self.fulfil(&set.dispatch, change)?;
+            }
+        }
         Ok(())
+    }
+
+    /// What is awaited at the end of a batch gets the contents that came with it.
+    fn fulfil(&mut self, dispatch: &DispatchId, change: &Change) -> Result<(), Error> {
+        let Change::Fulfil { content } = change else { return Ok(()) };
+        self.check_known(content)?;
+        let is_meant = |one: &Announced| one.sha1 == Some(content.sha1) && one.size == content.size;
+        for state in self.entry_mut(dispatch)?.assets.values_mut() {
+            if matches!(state, AssetState::Awaited(announced) if is_meant(announced)) {
+                *state = AssetState::Present(*content);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_known(&self, content: &ContentRef) -> Result<(), Error> {
+        if self.contents.contains_key(&content.id) {
+            return Ok(());
+        }
+        let reason = "an asset refers to it and it is unknown";
+        Err(corrupt(format!("content {}", content.id), reason))
     }
 
     /// The contents of a batch come first: any of its dispatches may refer to them.
@@ -101,6 +127,8 @@ impl State {
             Change::Announce { address, announced } => {
                 self.put_asset(&set.dispatch, *address, AssetState::Awaited(*announced))
             }
+            // After all others.
+            Change::Fulfil { .. } => Ok(()),
             Change::Link { node, child } => self.link(&set.dispatch, *node, child),
         }
     }
@@ -136,12 +164,7 @@ impl State {
         address: AssetAddress,
         state: AssetState,
     ) -> Result<(), Error> {
-        if let Some(content) = state.content()
-            && !self.contents.contains_key(&content.id)
-        {
-            let reason = "an asset refers to it and it is unknown";
-            return Err(corrupt(format!("content {}", content.id), reason));
-        }
+        state.content().map_or(Ok(()), |content| self.check_known(content))?;
         let entry = self.entry_mut(dispatch)?;
         match address.node {
             Some(node) if node.index() >= entry.nodes.len() => Err(no_node(node)),

@@ -87,6 +87,7 @@ async fn write(connection: &mut SqliteConnection, batch: &mut Batch<'_>) -> Resu
         ));
     }
     statements::put_assets(connection, batch, &contents).await?;
+    statements::fulfil_assets(connection, batch, &contents).await?;
     statements::put_nodes(connection, batch).await?;
     statements::put_states(connection, batch).await?;
     links::put_links(connection, batch).await

@@ -27,8 +27,14 @@ const LOCK: &str = "server.lock";
 
 /// Every migration ever released, oldest first. Released ones are never edited: the database
 /// keeps a checksum of each and a changed one is refused.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "create dispatches", include_str!("../../migrations/sqlite/0001_create_dispatches.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "create dispatches", include_str!("../../migrations/sqlite/0001_create_dispatches.sql")),
+    (
+        2,
+        "index awaited assets",
+        include_str!("../../migrations/sqlite/0002_index_awaited_assets.sql"),
+    ),
+];
 
 /// How long a statement waits for a lock that another process holds, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

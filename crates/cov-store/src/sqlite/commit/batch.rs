@@ -26,6 +26,8 @@ pub(super) struct Batch<'a> {
     pub(super) assets: Vec<(usize, AssetAddress, AssetState)>,
     pub(super) contents: Vec<(ContentRef, Option<&'a Bytes>)>,
     content_index: HashMap<ContentId, usize>,
+    /// Contents that every asset which awaits them gets.
+    pub(super) fulfilled: Vec<(usize, ContentRef)>,
     pub(super) links: Vec<Link>,
 }
 
@@ -75,6 +77,7 @@ impl<'a> Batch<'a> {
             Change::Announce { address, announced } => {
                 self.assets.push((slot, *address, AssetState::Awaited(*announced)));
             }
+            Change::Fulfil { content } => self.fulfilled.push((slot, *content)),
             Change::Link { node, child } => {
                 let child = self.slot(child);
                 self.links.push(Link { parent: slot, node: *node, child, at_registration: false });
@@ -149,7 +152,8 @@ impl<'a> Batch<'a> {
     /// The contents that assets refer to, with repetitions.
     pub(super) fn contents_named(&self) -> impl Iterator<Item = &ContentId> {
         let states = self.assets.iter().map(|(_, _, state)| state);
-        states.filter_map(|state| state.content()).map(|content| &content.id)
+        let fulfilled = self.fulfilled.iter().map(|(_, content)| content);
+        states.filter_map(|state| state.content()).chain(fulfilled).map(|content| &content.id)
     }
 
     /// Checks that every change names a dispatch and a node that exist.

@@ -227,6 +227,35 @@ pub(super) async fn put_assets(
     Ok(())
 }
 
+/// Gives contents to all assets that await them. Without the index, each would cost a look at
+/// every asset of its dispatch.
+pub(super) async fn fulfil_assets(
+    connection: &mut SqliteConnection,
+    batch: &Batch<'_>,
+    contents: &HashMap<ContentId, i64>,
+) -> Result<(), Error> {
+    let bulk = Bulk {
+        head: "WITH new (dispatch, content, sha1, size) AS (VALUES ",
+        columns: 4,
+        tail: ") UPDATE assets INDEXED BY assets_awaited \
+               SET content = new.content, sha1 = NULL, size = NULL FROM new \
+               WHERE assets.dispatch = new.dispatch AND assets.sha1 = new.sha1 \
+               AND assets.size = new.size AND assets.content IS NULL",
+    };
+    let fulfilled = batch.fulfilled.iter();
+    let fulfilled: Vec<_> = fulfilled
+        .map(|(slot, content)| Ok((batch.row(*slot)?.row, *content)))
+        .collect::<Result<_, Error>>()?;
+    bulk.run(connection, &fulfilled, |values, (dispatch, content)| {
+        values.add(*dispatch);
+        values.add(contents.get(&content.id).copied());
+        values.add(content.sha1.as_bytes().as_slice());
+        values.add(content.size.cast_signed());
+    })
+    .await?;
+    Ok(())
+}
+
 /// Writes the state of nodes.
 pub(super) async fn put_nodes(
     connection: &mut SqliteConnection,
