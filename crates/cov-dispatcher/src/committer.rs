@@ -81,16 +81,22 @@ struct Postponed {
 }
 
 impl Postponed {
-    /// The time of the next try is set once for each, so that other requests cannot push it away.
+    /// Notes whether the store answered just now. No request of others moves the next try away.
     fn tried(&mut self, store_answers: bool) {
-        if self.requests.is_empty() || store_answers {
-            (self.tries, self.next_try) = (0, None);
+        if store_answers || self.requests.is_empty() {
+            self.tries = 0;
         }
-        if !self.requests.is_empty() && self.next_try.is_none() {
-            let pause = COMMIT_RETRY_FIRST.saturating_mul(1 << self.tries.min(10));
-            self.next_try = Some(Instant::now() + pause.min(COMMIT_RETRY_MAX));
-            self.tries += 1;
-        }
+        let pause = COMMIT_RETRY_FIRST.saturating_mul(1 << self.tries.min(10));
+        let next = Instant::now() + pause.min(COMMIT_RETRY_MAX);
+        self.next_try = match self.next_try {
+            _ if self.requests.is_empty() => None,
+            Some(at) if store_answers => Some(at.min(next)),
+            Some(at) => Some(at),
+            None => {
+                self.tries += 1;
+                Some(next)
+            }
+        };
     }
 
     fn take_due(&mut self) -> VecDeque<Request> {

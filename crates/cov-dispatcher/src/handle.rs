@@ -25,6 +25,9 @@ use crate::{Error, redispatch, registration};
 /// How often a command is sent again because the owner that it was sent to had retired.
 const OWNERS_ASKED_MAX: usize = 16;
 
+/// How long a caller waits for such an owner to make room for the next.
+const OWNER_RETIRES_IN: Duration = Duration::from_millis(200);
+
 /// Cheap to clone; all clones speak to the same dispatcher.
 #[derive(Debug, Clone)]
 pub struct Handle {
@@ -304,8 +307,8 @@ impl Handle {
             {
                 return outcome;
             }
-            // The owner retired before it took the message.
-            live.retired.cancelled().await;
+            // The owner retired before it took the message, or forgot what it had in memory.
+            timeout(OWNER_RETIRES_IN, live.retired.cancelled()).await.ok();
         }
         Err(Error::Overloaded)
     }

@@ -25,6 +25,8 @@ pub mod upload;
 /// The store's types as they come out of a [`Handle`], for callers that need no store themselves.
 pub use cov_store as store;
 
+pub use cov_engine::event::OnRestart;
+
 pub use crate::error::Error;
 pub use crate::handle::{Handle, Registered};
 pub use crate::options::Options;

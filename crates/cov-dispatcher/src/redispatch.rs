@@ -164,7 +164,8 @@ fn facts_of_manifest(manifest: &Manifest) -> Vec<NodeFacts> {
         NodeFacts {
             name: name_facts(&node.name),
             value: digest(id, AssetKey::Value),
-            function: digest(id, AssetKey::Function),
+            function: digest(id, AssetKey::FunctionString)
+                .or_else(|| digest(id, AssetKey::Function)),
             executor: executor_of(&manifest.executors, node.executor),
             status: node.status,
         }
@@ -194,7 +195,7 @@ fn side_of_record(record: &DispatchRecord) -> Result<Side, Error> {
     let facts = |node: &NodeRecord| NodeFacts {
         name: sha1(node, AssetKey::Name).map_or_else(|| node.name.clone(), long_name),
         value: sha1(node, AssetKey::Value),
-        function: sha1(node, AssetKey::Function),
+        function: sha1(node, AssetKey::FunctionString).or_else(|| sha1(node, AssetKey::Function)),
         executor: executor_of(&record.executors, node.executor),
         status: node.state.status,
     };

@@ -158,6 +158,8 @@ impl Owner {
             return;
         }
         if matches!(self.dispatch.phase(node), Some(Phase::Backoff)) {
+            let reason = failure.as_deref().and_then(|text| text.trim_end().lines().last());
+            tracing::info!(node.id = %node, %attempt, reason, "an attempt failed and is made again");
             return;
         }
         for (key, staged) in assets {

@@ -1,6 +1,8 @@
 //! A store that is full, away or refuses: nothing that was acknowledged is lost, callers are
 //! told, and everything goes on when the fault ends.
 
+use std::time::Duration;
+
 use cov_core::error::Fault;
 use cov_core::graph::NodeKind;
 use cov_core::status::Status;
@@ -53,7 +55,9 @@ async fn dispatches_outlast_any_failed_commit() {
             for more in 0..3 {
                 world.faults.fail_nth(Operation::Commit, nth + more, failure);
             }
-            world.handle().start(&dispatch).await.unwrap();
+            while let Err(error) = world.handle().start(&dispatch).await {
+                assert!(matches!(error, Error::Store(_)), "{error:?}");
+            }
             let record = world.end(&dispatch).await;
             assert_eq!(statuses(&record), [Status::Completed; 4], "{nth} {failure:?}");
             assert_eq!(world.output(&dispatch, 3).await, "8");
@@ -76,16 +80,16 @@ async fn steps_are_stored_soon_after_the_fault_ends_whatever_others_do() {
     let noise = tokio::spawn(async move {
         loop {
             drop(handle.register(Flow::chain(1).manifest).await);
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(40)).await;
         }
     });
     let (handle, waiting) = (world.handle().clone(), dispatch.clone());
-    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(world.record(&waiting).await.summary.status, Status::Running);
     world.faults.mend();
     let begin = tokio::time::Instant::now();
-    handle.wait_for_end(&waiting, std::time::Duration::from_secs(600)).await;
-    assert!(begin.elapsed() <= std::time::Duration::from_secs(6), "{:?}", begin.elapsed());
+    handle.wait_for_end(&waiting, Duration::from_secs(600)).await;
+    assert!(begin.elapsed() <= Duration::from_secs(6), "{:?}", begin.elapsed());
     noise.abort();
     assert_eq!(world.end(&dispatch).await.summary.status, Status::Completed);
 }
@@ -99,8 +103,7 @@ async fn a_refused_step_is_forgotten_and_the_dispatch_loaded_again() {
     let dispatch = world.dispatch(&flow).await;
     let both = [Status::Running, Status::Running, Status::NewObject];
     world.until(&dispatch, |record| statuses(record) == both).await;
-    let refused = [(); 1].map(|()| world.tap().refuse_next());
-    assert_eq!(refused.len(), 1);
+    world.tap().refuse_next();
     let answer = world.handle().cancel(&dispatch, &[cov_core::ids::NodeId(2)]).await;
     assert!(matches!(answer, Err(Error::Overloaded)), "{answer:?}");
     let record = world.end(&dispatch).await;

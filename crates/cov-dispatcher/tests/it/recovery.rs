@@ -147,7 +147,7 @@ async fn a_damaged_dispatch_is_set_aside_and_the_others_go_on() {
     let healthy = world.dispatch(&Flow::fan(1, &script)).await;
     world.executor().until(|executor| executor.running() == 2).await;
     world.die().await;
-    world.damage(&damaged).await;
+    world.damaged = Some(damaged.clone());
     world.begin().await;
     world.gates.open("g");
     assert_eq!(world.end(&healthy).await.summary.status, Status::Completed);

@@ -103,12 +103,12 @@ async fn a_start_beside_another_command_sees_what_was_uploaded() {
         let dispatch = registered.dispatch;
         // Holds the owner of the dispatch in a commit.
         let held = world.tap().hold().await;
+        let reads = world.faults.calls(Operation::Read);
         let (handle, cancelled) = (world.handle().clone(), dispatch.clone());
         let cancel =
             tokio::spawn(
                 async move { handle.cancel(&cancelled, &[cov_core::ids::NodeId(1)]).await },
             );
-        let reads = world.faults.calls(Operation::Read);
         while world.faults.calls(Operation::Read) == reads {
             tokio::task::yield_now().await;
         }

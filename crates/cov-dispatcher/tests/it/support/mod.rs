@@ -20,7 +20,6 @@ use cov_dispatcher::{Error, Handle, Options, Parts, Service};
 use cov_store::conformance::Opened;
 use cov_store::faulty::{Faults, Faulty};
 use cov_store::{MemoryStore, SqliteStore};
-use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -64,6 +63,8 @@ pub(crate) struct World {
     pub(crate) gates: Gates,
     pub(crate) faults: Faults,
     pub(crate) clock: Arc<Ticking>,
+    /// A dispatch whose record does not pass its check, from the next start on.
+    pub(crate) damaged: Option<DispatchId>,
     life: Option<Life>,
 }
 
@@ -99,7 +100,8 @@ impl World {
         let (now, broken) = (AtomicI64::new(1_000_000), AtomicBool::new(false));
         let clock = Arc::new(Ticking { now, broken });
         let (gates, faults) = (Gates::default(), Faults::default());
-        let mut world = Self { disk, options, slots, gates, faults, clock, life: None };
+        let mut world =
+            Self { disk, options, slots, gates, faults, clock, damaged: None, life: None };
         world.begin().await;
         world
     }
@@ -119,7 +121,7 @@ impl World {
 
     /// Starts the server.
     pub(crate) async fn begin(&mut self) {
-        let tap = Arc::new(Tap::new(self.open().await));
+        let tap = Arc::new(Tap::new(self.open().await, self.damaged.clone()));
         let (reporter, reports) = mpsc::channel(64);
         let executor = Scripted::new(self.slots, self.gates.clone(), reporter);
         let parts = Parts {
@@ -139,21 +141,6 @@ impl World {
         let Life { executor, tap, .. } = self.life.take().unwrap();
         executor.die();
         tap.cut().await;
-    }
-
-    /// Damages what is stored of a dispatch, between two lives.
-    pub(crate) async fn damage(&self, dispatch: &DispatchId) {
-        let Disk::Folder(folder) = &self.disk else { panic!("memory cannot be damaged") };
-        let file = folder.path().join("dispatches.sqlite");
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
-        let mut connection = options.connect().await.unwrap();
-        let damaged = sqlx::query(
-            "UPDATE plans SET graph = x'00ff' WHERE dispatch = \
-             (SELECT id FROM dispatches WHERE dispatch_id = ?)",
-        );
-        let done = damaged.bind(dispatch.as_str()).execute(&mut connection).await.unwrap();
-        assert_eq!(done.rows_affected(), 1);
-        connection.close().await.unwrap();
     }
 
     /// The process dies and the server is started again.

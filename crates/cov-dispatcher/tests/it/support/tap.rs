@@ -26,13 +26,14 @@ pub(crate) struct Tap {
     last: AtomicU64,
     refuse: AtomicBool,
     refused: std::sync::Mutex<Option<DispatchId>>,
+    damaged: Option<DispatchId>,
     gate: Arc<Mutex<()>>,
     /// Told when the last commit is reached.
     pub(crate) died: Notify,
 }
 
 impl Tap {
-    pub(crate) fn new(inner: Opened) -> Self {
+    pub(crate) fn new(inner: Opened, damaged: Option<DispatchId>) -> Self {
         let spool = inner.contents.spool().to_path_buf();
         Self {
             inner: RwLock::new(Some(inner)),
@@ -42,6 +43,7 @@ impl Tap {
             last: AtomicU64::new(u64::MAX),
             refuse: AtomicBool::new(false),
             refused: std::sync::Mutex::default(),
+            damaged,
             gate: Arc::default(),
             died: Notify::new(),
         }
@@ -133,6 +135,10 @@ impl Store for Tap {
     }
 
     async fn load(&self, dispatch: &DispatchId) -> Result<StoredDispatch, Error> {
+        if self.damaged.as_ref() == Some(dispatch) {
+            let (what, reason) = (format!("dispatch {dispatch}"), "told so".to_owned());
+            return Err(Error::Corrupt { what, reason });
+        }
         pass!(self, store.load(dispatch))
     }
 
