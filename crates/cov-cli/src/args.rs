@@ -88,6 +88,10 @@ pub(crate) struct ServerOptions {
     /// How long a stopping server waits for what is under way [default: 10] [env: COV_GRACE]
     #[arg(long, value_name = "SECONDS")]
     grace: Option<String>,
+    /// What becomes of tasks that were running when the server went down: rerun or fail
+    /// [default: rerun] [env: COV_ON_RESTART]
+    #[arg(long, value_name = "POLICY")]
+    on_restart: Option<String>,
     /// Form of the log: human or json [default: human] [env: COV_LOG_FORMAT]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -135,6 +139,7 @@ impl ServerOptions {
             ("--listen", &self.listen),
             ("--workers", &self.workers),
             ("--grace", &self.grace),
+            ("--on-restart", &self.on_restart),
             ("--log-format", &self.log_format),
             ("--log-level", &self.log_level),
             ("--limits-nodes", &self.limits_nodes),
@@ -184,6 +189,8 @@ mod tests {
             "2",
             "--grace",
             "1",
+            "--on-restart",
+            "fail",
             "--log-format",
             "json",
             "--log-level",

@@ -35,6 +35,8 @@ pub struct Config {
     pub workers: usize,
     /// How long a stopping server waits for what is under way.
     pub grace: Duration,
+    /// What becomes of tasks that were running when the server died or was stopped.
+    pub on_restart: OnRestart,
     /// Form of the log.
     pub log_format: LogFormat,
     /// How much is logged; a level or directives.
@@ -56,6 +58,16 @@ pub struct Limits {
     pub manifest_bytes: u64,
     /// Longest upload. Bytes.
     pub upload_bytes: u64,
+}
+
+/// What becomes of tasks that were running when the server died or was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnRestart {
+    /// They run again, as a new attempt.
+    Rerun,
+    /// Their nodes fail, with the fault `lost`.
+    Fail,
 }
 
 /// Form of the log.
@@ -111,6 +123,7 @@ impl Config {
             python: None,
             workers: std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX),
             grace: Duration::from_secs(10),
+            on_restart: OnRestart::Rerun,
             log_format: LogFormat::Human,
             log_level: "info".to_owned(),
             insecure: false,
@@ -174,6 +187,7 @@ impl Config {
         }
         reader.put("data_dir", &mut config.data_dir);
         reader.put("workers", &mut config.workers);
+        reader.put("on_restart", &mut config.on_restart);
         reader.put("log_format", &mut config.log_format);
         reader.put("log_level", &mut config.log_level);
         reader.put("insecure", &mut config.insecure);
@@ -193,6 +207,10 @@ impl Config {
             "python" => quoted(&self.python.as_ref()?.to_string_lossy()),
             "workers" => self.workers.to_string(),
             "grace" => self.grace.as_secs_f64().to_string(),
+            "on_restart" => quoted(match self.on_restart {
+                OnRestart::Rerun => "rerun",
+                OnRestart::Fail => "fail",
+            }),
             "log_format" => quoted(match self.log_format {
                 LogFormat::Human => "human",
                 LogFormat::Json => "json",

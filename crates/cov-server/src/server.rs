@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::clock::SystemClock;
-use crate::config::{Config, Faults};
+use crate::config::{Config, Faults, OnRestart};
 use crate::error::Error;
 
 /// Reports of runners that wait for the dispatcher; runners wait beyond that.
@@ -202,6 +202,10 @@ fn dispatcher_options(config: &Config) -> cov_dispatcher::Options {
     cov_dispatcher::Options {
         nodes_max: config.limits.nodes,
         upload_bytes_max: config.limits.upload_bytes,
+        on_restart: match config.on_restart {
+            OnRestart::Rerun => cov_dispatcher::OnRestart::Rerun,
+            OnRestart::Fail => cov_dispatcher::OnRestart::Fail,
+        },
         ..cov_dispatcher::Options::default()
     }
 }
@@ -222,7 +226,15 @@ fn http_options(config: &Config, address: SocketAddr) -> cov_http::Options {
 
 #[cfg(test)]
 mod tests {
-    use super::reachable;
+    use super::{Config, OnRestart, dispatcher_options, reachable};
+
+    #[test]
+    fn the_policy_for_lost_attempts_reaches_the_dispatcher() {
+        let mut config = Config::embedded("data");
+        assert_eq!(dispatcher_options(&config).on_restart, cov_dispatcher::OnRestart::Rerun);
+        config.on_restart = OnRestart::Fail;
+        assert_eq!(dispatcher_options(&config).on_restart, cov_dispatcher::OnRestart::Fail);
+    }
 
     #[test]
     fn a_server_for_everybody_is_reached_from_here_by_loopback() {

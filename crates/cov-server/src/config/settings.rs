@@ -94,6 +94,15 @@ pub(crate) const SETTINGS: &[Setting] = &[
         more: "What is not done by then is taken up again at the next start. Fractions are allowed.",
     },
     Setting {
+        key: "on_restart",
+        shape: Shape::Value("POLICY"),
+        default: "rerun",
+        expects: "`rerun` or `fail`",
+        help: "What becomes of tasks that were running when the server went down: rerun or fail",
+        more: "`rerun` runs them again as a new attempt, so a task may be begun twice. `fail` lets \
+               their nodes fail with the fault `lost`. Tasks that had not begun are run either way.",
+    },
+    Setting {
         key: "log_format",
         shape: Shape::Value("FORMAT"),
         default: "human",

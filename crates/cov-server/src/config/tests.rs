@@ -79,6 +79,7 @@ fn every_setting_can_be_given_in_the_environment() {
         ("COV_PYTHON", "3.11"),
         ("COV_WORKERS", "7"),
         ("COV_GRACE", "0"),
+        ("COV_ON_RESTART", "fail"),
         ("COV_LOG_FORMAT", "json"),
         ("COV_LOG_LEVEL", "info,cov_exec=debug"),
         ("COV_INSECURE", "true"),
@@ -95,6 +96,7 @@ fn every_setting_can_be_given_in_the_environment() {
         python: Some("3.11".into()),
         workers: 7,
         grace: Duration::ZERO,
+        on_restart: OnRestart::Fail,
         log_format: LogFormat::Json,
         log_level: "info,cov_exec=debug".into(),
         insecure: true,
@@ -109,7 +111,12 @@ fn all_faults_are_reported_at_once_with_their_source_and_what_to_do() {
     let (_keep, path) = file("workers = 'many'\ncolour = 'red'\n[limits]\nnodes = 0\nedges = 3\n");
     let mut sources = sources(
         &[("COV_LISTEN", "here"), ("COV_LOG_LEVEL", "cov=loud")],
-        &[("grace", &["-1"]), ("log_format", &["xml"]), ("allowed_hosts", &["a:1"])],
+        &[
+            ("grace", &["-1"]),
+            ("log_format", &["xml"]),
+            ("on_restart", &["hope"]),
+            ("allowed_hosts", &["a:1"]),
+        ],
     );
     sources.file = Some(path);
     let text = faults(&sources);
@@ -121,6 +128,7 @@ fn all_faults_are_reported_at_once_with_their_source_and_what_to_do() {
         "`grace` is `-1`",
         "`log_format` is `xml` (option --log-format)",
         "it must be `human` or `json`",
+        "`on_restart` is `hope` (option --on-restart)",
         "`limits.nodes` is `0`",
         "`allowed_hosts` is `a:1`",
         "`log_level` is `cov=loud`",
