@@ -50,6 +50,13 @@ impl SmallContents {
         self.entries.insert(id, (Bytes::copy_from_slice(bytes), self.clock));
     }
 
+    /// Forgets `id`.
+    pub(crate) fn forget(&mut self, id: &ContentId) {
+        let Some((bytes, used)) = self.entries.remove(id) else { return };
+        self.by_use.remove(&used);
+        self.bytes -= bytes.len() + ENTRY_OVERHEAD_BYTES;
+    }
+
     fn forget_oldest(&mut self) {
         let Some((_, id)) = self.by_use.pop_first() else { return };
         if let Some((bytes, _)) = self.entries.remove(&id) {
@@ -76,6 +83,16 @@ mod tests {
         assert!(cache.get(&id(2)).is_none());
         assert_eq!(cache.get(&id(1)).unwrap(), Bytes::from(vec![1; 100]));
         assert_eq!(cache.get(&id(3)).unwrap(), Bytes::from(vec![3; 100]));
+    }
+
+    #[test]
+    fn what_is_forgotten_makes_room() {
+        let mut cache = SmallContents::new(100 + ENTRY_OVERHEAD_BYTES);
+        cache.put(id(1), &[1; 100]);
+        cache.forget(&id(1));
+        cache.forget(&id(2));
+        assert!(cache.get(&id(1)).is_none());
+        assert_eq!((cache.bytes, cache.by_use.len()), (0, 0));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use cov_core::ids::{ContentId, DispatchId, NodeId};
 use cov_core::result::Summary;
 
 use crate::fault::from_io;
-use crate::model::{ChangeSet, DispatchRecord, Query, StoredDispatch};
+use crate::model::{ChangeSet, DispatchRecord, PurgeQuery, Purged, Query, StoredDispatch};
 use crate::{Awaited, Blob, ContentWriter, Contents, Error, Staged, Store};
 
 /// What can be told to fail.
@@ -23,6 +23,8 @@ pub enum Operation {
     BeginEpoch,
     /// [`Store::commit`]; nothing is applied.
     Commit,
+    /// [`Store::purge`]; nothing is removed.
+    Purge,
     /// Any other method of [`Store`].
     Read,
     /// [`Contents::writer`].
@@ -187,6 +189,11 @@ impl<S: Store> Store for Faulty<S> {
     async fn parent(&self, child: &DispatchId) -> Result<Option<(DispatchId, NodeId)>, Error> {
         self.faults.check(Operation::Read)?;
         self.inner.parent(child).await
+    }
+
+    async fn purge(&self, query: &PurgeQuery) -> Result<Purged, Error> {
+        self.faults.check(Operation::Purge)?;
+        self.inner.purge(query).await
     }
 }
 

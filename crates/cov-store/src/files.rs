@@ -1,9 +1,11 @@
 //! Large contents as files, named by their digest. A file stands under its name only when it is
 //! whole and durable. Knows no database: small contents are handed back to go with a row.
 
+mod adopt;
 mod intake;
+mod removal;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -18,6 +20,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::fault::{corrupt, flatten, from_io};
+use crate::pins::Pins;
 use crate::{Blob, Error, Staged};
 
 const CONTENTS: &str = "contents";
@@ -45,7 +48,10 @@ pub(crate) struct Files {
     folders: Mutex<[bool; 256]>,
     /// Files whose bytes were seen to match their names, as they stood then.
     checked: Mutex<HashMap<ContentId, Stamp>>,
+    /// Spool files whose bytes may not be on the disk although the system says so.
+    doubtful: Mutex<HashSet<PathBuf>>,
     lanes: [tokio::sync::Mutex<()>; CHECK_LANES],
+    pins: Pins,
 }
 
 /// What changes when somebody writes into a file.
@@ -103,8 +109,15 @@ impl Files {
             next_name: AtomicU64::new(0),
             folders: Mutex::new([false; 256]),
             checked: Mutex::new(HashMap::new()),
+            doubtful: Mutex::default(),
             lanes: Default::default(),
+            pins: Pins::default(),
         })
+    }
+
+    /// Who speaks for which content.
+    pub(crate) fn pins(&self) -> &Pins {
+        &self.pins
     }
 
     pub(crate) fn spool(&self) -> &Path {
@@ -115,7 +128,7 @@ impl Files {
     pub(crate) async fn adopt(self: &Arc<Self>, path: &Path) -> Result<Staged, Error> {
         let files = Arc::clone(self);
         let path = path.to_path_buf();
-        flatten(tokio::task::spawn_blocking(move || files.adopt_now(path)).await)
+        flatten(tokio::task::spawn_blocking(move || files.adopt_now(&path)).await)
     }
 
     /// The file of `content`, checked; `None` if there is none.
@@ -198,42 +211,11 @@ impl Files {
         Ok(())
     }
 
-    fn adopt_now(&self, path: PathBuf) -> Result<Staged, Error> {
-        let what = || format!("spool file {}", path.display());
-        if path.parent() != Some(self.spool.as_path()) {
-            return Err(corrupt(what(), "it does not stand in the spool"));
-        }
-        let mut options = OpenOptions::new();
-        // Without waiting, because a named pipe would keep its reader for ever.
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        options.read(true).custom_flags(flags.bits().cast_signed());
-        let file = options.open(&path).map_err(|error| match error.raw_os_error() {
-            Some(code) if code == Errno::NOENT.raw_os_error() => {
-                corrupt(what(), "it does not exist")
-            }
-            Some(code) if code == Errno::LOOP.raw_os_error() => {
-                corrupt(what(), "it is a symbolic link")
-            }
-            _ => from_io(error),
-        })?;
-        let metadata = file.metadata().map_err(from_io)?;
-        if !metadata.is_file() {
-            return Err(corrupt(what(), "it is no plain file"));
-        }
-        let mut adopted = Temporary { file, path: Some(path.clone()) };
-        if metadata.size() <= INLINE_BYTES_MAX as u64 {
-            return read_small(&mut adopted.file, &metadata)
-                .map_err(from_io)?
-                .ok_or_else(|| corrupt(what(), "it changed while it was read"));
-        }
-        let content = hash(&mut adopted.file).map_err(from_io)?;
-        adopted.file.set_permissions(Permissions::from_mode(0o400)).map_err(from_io)?;
-        self.keep(adopted, content)
-    }
-
     /// Makes a written file durable under the name of its content.
     fn keep(&self, mut temporary: Temporary, content: ContentRef) -> Result<Staged, Error> {
         let staged = Staged { content, small: None };
+        // Before the look for a file that stands: from here on, nobody removes it.
+        self.pins.pin(content.id);
         let folder = self.folder_for(&content.id)?;
         let target = self.path_of(&content.id);
         if matches!(self.stand(&content), Ok(Standing::Checked)) {
@@ -275,9 +257,13 @@ impl Files {
         self.contents.join(format!("{first:02x}/{id}"))
     }
 
-    fn temporary(&self) -> Result<Temporary, Error> {
+    fn temporary_path(&self) -> PathBuf {
         let number = self.next_name.fetch_add(1, Ordering::Relaxed);
-        let path = self.incoming.join(number.to_string());
+        self.incoming.join(number.to_string())
+    }
+
+    fn temporary(&self) -> Result<Temporary, Error> {
+        let path = self.temporary_path();
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o400);
         let file = options.open(&path).map_err(from_io)?;
@@ -294,6 +280,10 @@ impl Files {
 
     fn checked(&self) -> MutexGuard<'_, HashMap<ContentId, Stamp>> {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn doubtful(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.doubtful.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn folders(&self) -> MutexGuard<'_, [bool; 256]> {

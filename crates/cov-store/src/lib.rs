@@ -14,6 +14,8 @@ mod files;
 #[cfg(feature = "test-util")]
 mod memory;
 pub mod model;
+#[cfg(any(feature = "sqlite", feature = "test-util"))]
+mod pins;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -32,7 +34,7 @@ use cov_core::error::{ErrorCode, ErrorKind};
 use cov_core::ids::{ContentId, DispatchId, NodeId};
 use cov_core::result::Summary;
 
-use crate::model::{ChangeSet, DispatchRecord, Query, StoredDispatch};
+use crate::model::{ChangeSet, DispatchRecord, PurgeQuery, Purged, Query, StoredDispatch};
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -180,6 +182,15 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// # Errors
     /// `NotFound` for an unknown dispatch.
     async fn parent(&self, child: &DispatchId) -> Result<Option<(DispatchId, NodeId)>, Error>;
+
+    /// Removes ended dispatches without a parent, each with everything below it, but none in
+    /// whose hierarchy anything is under way; then every content that nobody refers to. Other
+    /// calls go on meanwhile. A content that somebody was told of or has staged within the last
+    /// hour, and has not committed, stays. What is removed is gone for good.
+    ///
+    /// # Errors
+    /// The store is unavailable. A part may be removed; the next purge removes the rest.
+    async fn purge(&self, query: &PurgeQuery) -> Result<Purged, Error>;
 }
 
 /// What a registered dispatch still waits for.

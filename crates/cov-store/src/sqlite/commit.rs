@@ -5,37 +5,48 @@ mod batch;
 mod links;
 mod statements;
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use cov_core::asset::ContentRef;
+use cov_core::ids::ContentId;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{ConnectOptions, Connection};
+use sqlx::Connection;
 
 use super::{Known, SqliteStore, lock};
 use crate::Error;
 use crate::fault::{corrupt, from_sql, internal};
+use crate::files::Files;
 use crate::model::ChangeSet;
 use batch::Batch;
 
 impl SqliteStore {
     pub(super) async fn apply(&self, batch: &[ChangeSet]) -> Result<(), Error> {
         let mut batch = Batch::new(batch);
-        for (dispatch, entry) in batch.entries_mut() {
-            *entry = self.known(dispatch);
-        }
         // The connection is out of its place while it is in a transaction, so that one whose
         // transaction was given up midway, by a fault or a dropped future, is never used again.
         let mut place = self.writer.lock().await;
-        let mut connection = match place.take() {
-            Some(connection) => connection,
-            None => self.writing.connect().await.map_err(from_sql)?,
-        };
-        let applied = apply_all(&mut connection, &mut batch).await;
+        let mut connection = self.take(&mut place).await?;
+        // A purge forgets rows and removes contents under the same lock.
+        let purges = self.purges();
+        for (dispatch, entry) in batch.entries_mut() {
+            *entry = self.known(dispatch);
+        }
+        batch.next_row = lock(&self.known).next_row;
+        self.files.pins().name(batch.contents_named());
+        let applied = apply_all(&mut connection, &mut batch, &self.files).await;
         if applied.is_ok() {
             *place = Some(connection);
         } else if connection.close().await.is_err() {
             tracing::warn!("the writing connection did not close in order");
         }
+        if applied.is_ok() {
+            self.remember(purges, batch.committed());
+        }
         drop(place);
         applied?;
-        self.remember(batch.committed());
+        let named: HashSet<&ContentId> = batch.contents_named().collect();
+        self.files.pins().release(named.into_iter());
         let mut small = lock(&self.small);
         for (content, bytes) in batch.small_contents() {
             small.put(content.id, bytes);
@@ -45,10 +56,7 @@ impl SqliteStore {
 
     pub(super) async fn count_epoch(&self) -> Result<u32, Error> {
         let mut place = self.writer.lock().await;
-        let mut connection = match place.take() {
-            Some(connection) => connection,
-            None => self.writing.connect().await.map_err(from_sql)?,
-        };
+        let mut connection = self.take(&mut place).await?;
         let counted: i64 =
             sqlx::query_scalar("UPDATE server SET epoch = epoch + 1 RETURNING epoch")
                 .fetch_one(&mut connection)
@@ -59,9 +67,13 @@ impl SqliteStore {
     }
 }
 
-async fn apply_all(connection: &mut SqliteConnection, batch: &mut Batch<'_>) -> Result<(), Error> {
+async fn apply_all(
+    connection: &mut SqliteConnection,
+    batch: &mut Batch<'_>,
+    files: &Arc<Files>,
+) -> Result<(), Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(from_sql)?;
-    let written = write(&mut transaction, batch).await;
+    let written = write(&mut transaction, batch, files).await;
     match written {
         Ok(()) => transaction.commit().await.map_err(from_sql),
         Err(error) => {
@@ -74,11 +86,16 @@ async fn apply_all(connection: &mut SqliteConnection, batch: &mut Batch<'_>) -> 
 }
 
 /// Everything that a batch changes, in an order in which each part finds what it refers to.
-async fn write(connection: &mut SqliteConnection, batch: &mut Batch<'_>) -> Result<(), Error> {
+async fn write(
+    connection: &mut SqliteConnection,
+    batch: &mut Batch<'_>,
+    files: &Arc<Files>,
+) -> Result<(), Error> {
     statements::find_dispatches(connection, batch).await?;
     statements::insert_dispatches(connection, batch).await?;
     batch.check()?;
-    statements::insert_contents(connection, batch).await?;
+    let in_files = statements::insert_contents(connection, batch).await?;
+    check_files(files, in_files).await?;
     let contents = statements::find_contents(connection, batch).await?;
     if let Some(missing) = batch.contents_named().find(|id| !contents.contains_key(*id)) {
         return Err(corrupt(
@@ -91,6 +108,19 @@ async fn write(connection: &mut SqliteConnection, batch: &mut Batch<'_>) -> Resu
     statements::put_nodes(connection, batch).await?;
     statements::put_states(connection, batch).await?;
     links::put_links(connection, batch).await
+}
+
+/// A large content becomes known only while its file stands. It was staged, but maybe so long ago
+/// that a purge has removed it again.
+async fn check_files(files: &Arc<Files>, contents: Vec<ContentRef>) -> Result<(), Error> {
+    if contents.is_empty() {
+        return Ok(());
+    }
+    let stand = files.stand_whole(contents.clone()).await?;
+    match contents.iter().zip(stand).find(|(_, stands)| !stands) {
+        Some((gone, _)) => Err(corrupt(format!("content {}", gone.id), "its file is gone")),
+        None => Ok(()),
+    }
 }
 
 impl Batch<'_> {

@@ -4,6 +4,7 @@
 mod commit;
 mod load;
 mod open;
+mod purge;
 mod query;
 mod rows;
 #[cfg(test)]
@@ -18,12 +19,13 @@ use async_trait::async_trait;
 use cov_core::asset::{Announced, AssetAddress, AssetState, ContentRef, INLINE_BYTES_MAX};
 use cov_core::ids::{ContentId, DispatchId, NodeId};
 use cov_core::result::Summary;
+use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool};
 
 use crate::cache::SmallContents;
-use crate::fault::corrupt;
+use crate::fault::{corrupt, from_sql};
 use crate::files::Files;
-use crate::model::{ChangeSet, DispatchRecord, Query, StoredDispatch};
+use crate::model::{ChangeSet, DispatchRecord, PurgeQuery, Purged, Query, StoredDispatch};
 use crate::{Awaited, Blob, ContentWriter, Contents, Error, Staged, Store};
 
 /// How many dispatches' row numbers are remembered.
@@ -41,11 +43,23 @@ pub struct SqliteStore {
     /// The writing connection; `None` when the last one was given up.
     writer: tokio::sync::Mutex<Option<SqliteConnection>>,
     readers: SqlitePool,
-    known: Mutex<HashMap<DispatchId, Known>>,
+    known: Mutex<KnownRows>,
     small: Mutex<SmallContents>,
     files: Arc<Files>,
+    /// Held by a purge.
+    purging: tokio::sync::Mutex<()>,
     /// Locked while the store lives.
     _lock: File,
+}
+
+/// The rows of committed dispatches.
+#[derive(Debug, Default)]
+struct KnownRows {
+    rows: HashMap<DispatchId, Known>,
+    /// How often rows were forgotten because their dispatches are gone.
+    purges: u64,
+    /// Above every row number that was ever given by this process.
+    next_row: i64,
 }
 
 /// What is remembered of a committed dispatch. Both values never change.
@@ -57,16 +71,38 @@ struct Known {
 
 impl SqliteStore {
     fn known(&self, dispatch: &DispatchId) -> Option<Known> {
-        lock(&self.known).get(dispatch).copied()
+        lock(&self.known).rows.get(dispatch).copied()
     }
 
-    fn remember(&self, dispatches: impl IntoIterator<Item = (DispatchId, Known)>) {
+    fn purges(&self) -> u64 {
+        lock(&self.known).purges
+    }
+
+    /// Remembers rows that were read or written since `purges` was asked for, unless some may be
+    /// gone since then.
+    fn remember(&self, purges: u64, dispatches: impl IntoIterator<Item = (DispatchId, Known)>) {
         let mut known = lock(&self.known);
+        if known.purges != purges {
+            return;
+        }
         for (dispatch, entry) in dispatches {
-            if known.len() >= KNOWN_DISPATCHES_MAX {
-                known.clear();
+            if known.rows.len() >= KNOWN_DISPATCHES_MAX {
+                known.rows.clear();
             }
-            known.insert(dispatch, entry);
+            known.next_row = known.next_row.max(entry.row + 1);
+            known.rows.insert(dispatch, entry);
+        }
+    }
+
+    /// The writing connection, out of its place: one that is dropped midway, with a fault or a
+    /// future, is not put back and never used again.
+    async fn take(
+        &self,
+        place: &mut Option<SqliteConnection>,
+    ) -> Result<SqliteConnection, Error> {
+        match place.take() {
+            Some(connection) => Ok(connection),
+            None => self.writing.connect().await.map_err(from_sql),
         }
     }
 }
@@ -127,6 +163,10 @@ impl Store for SqliteStore {
 
     async fn parent(&self, child: &DispatchId) -> Result<Option<(DispatchId, NodeId)>, Error> {
         self.find_parent(child).await
+    }
+
+    async fn purge(&self, query: &PurgeQuery) -> Result<Purged, Error> {
+        self.purge_now(query).await
     }
 }
 

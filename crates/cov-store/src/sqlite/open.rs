@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -23,6 +23,8 @@ use crate::fault::{flatten, from_io, from_sql};
 use crate::files::Files;
 
 const DATABASE: &str = "dispatches.sqlite";
+/// The name of a database that is being made.
+const UNFINISHED: &str = "dispatches.sqlite.new";
 const LOCK: &str = "server.lock";
 
 /// Every migration ever released, oldest first. Released ones are never edited: the database
@@ -61,13 +63,11 @@ impl SqliteStore {
         let (data, lock, files) = flatten(prepared.await)?;
 
         let writing = writing_options(&data.join(DATABASE));
+        if !data.join(DATABASE).exists() {
+            create(&data).await?;
+        }
         let mut writer = writing.connect().await.map_err(from_sql)?;
         migrate(&mut writer).await?;
-        // The database's own name must be as durable as what is written into it.
-        let synced = tokio::task::spawn_blocking(move || {
-            File::open(data).and_then(|folder| folder.sync_all()).map_err(from_io)
-        });
-        flatten(synced.await)?;
 
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
@@ -80,9 +80,10 @@ impl SqliteStore {
             writing,
             writer: tokio::sync::Mutex::new(Some(writer)),
             readers,
-            known: Mutex::new(HashMap::new()),
+            known: Mutex::default(),
             small: Mutex::new(SmallContents::new(CACHE_BYTES_MAX)),
             files: Arc::new(files),
+            purging: tokio::sync::Mutex::new(()),
             _lock: lock,
         })
     }
@@ -158,6 +159,41 @@ fn reading_options(writing: &SqliteConnectOptions) -> SqliteConnectOptions {
         .create_if_missing(false)
         .pragma("query_only", "on")
         .thread_name(|number| format!("store-reader-{number}"))
+}
+
+/// Makes an empty database under another name and renames it when it is whole and durable: one
+/// sync for all of it, where each statement would have cost its own.
+async fn create(data: &Path) -> Result<(), Error> {
+    let unfinished = data.join(UNFINISHED);
+    let folder = data.to_path_buf();
+    flatten(tokio::task::spawn_blocking(move || forget_unfinished(&folder)).await)?;
+    let options = SqliteConnectOptions::new()
+        .filename(&unfinished)
+        .create_if_missing(true)
+        .synchronous(SqliteSynchronous::Off)
+        .disable_statement_logging();
+    let mut connection = options.connect().await.map_err(from_sql)?;
+    // Among the options it would come before `synchronous`, and sync.
+    sqlx::query("PRAGMA journal_mode = WAL").execute(&mut connection).await.map_err(from_sql)?;
+    migrate(&mut connection).await?;
+    connection.close().await.map_err(from_sql)?;
+    let folder = data.to_path_buf();
+    let renaming = tokio::task::spawn_blocking(move || {
+        File::open(&unfinished)?.sync_all()?;
+        fs::rename(&unfinished, folder.join(DATABASE))?;
+        File::open(&folder)?.sync_all()
+    });
+    flatten(renaming.await.map(|renamed| renamed.map_err(from_io)))
+}
+
+fn forget_unfinished(data: &Path) -> Result<(), Error> {
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        match fs::remove_file(data.join(format!("{UNFINISHED}{suffix}"))) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(from_io(error)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {

@@ -25,7 +25,7 @@ use crate::{Awaited, Blob, Error};
 const ANNOUNCED_A_STATEMENT: usize = 512;
 
 /// States of a dispatch that was started and has not ended.
-const UNFINISHED: [Status; 4] =
+pub(super) const UNFINISHED: [Status; 4] =
     [Status::Starting, Status::Running, Status::Dispatching, Status::Postprocessing];
 
 impl SqliteStore {
@@ -34,6 +34,7 @@ impl SqliteStore {
         if let Some(known) = self.known(dispatch) {
             return Ok(known);
         }
+        let purges = self.purges();
         let found: Option<(i64, i64)> =
             sqlx::query_as("SELECT id, node_count FROM dispatches WHERE dispatch_id = ?")
                 .bind(dispatch.as_str())
@@ -46,7 +47,7 @@ impl SqliteStore {
         let nodes =
             read_u32(nodes).map_err(|reason| corrupt(format!("dispatch {dispatch}"), reason))?;
         let known = Known { row, nodes };
-        self.remember([(dispatch.clone(), known)]);
+        self.remember(purges, [(dispatch.clone(), known)]);
         Ok(known)
     }
 
@@ -154,10 +155,7 @@ impl SqliteStore {
         let mut wanted: HashMap<(Sha1Digest, u64), Option<ContentRef>> = HashMap::new();
         wanted.extend(announced.iter().filter_map(|one| Some(((one.sha1?, one.size), None))));
         let keys: Vec<(Sha1Digest, u64)> = wanted.keys().copied().collect();
-        let mut found = Vec::new();
-        for keys in keys.chunks(ANNOUNCED_A_STATEMENT) {
-            found.extend(self.match_some(keys).await?);
-        }
+        let mut found = self.match_and_pin(&keys).await?;
         // Two contents of one SHA-1 and size: nobody can tell which one is meant.
         let mut meant: HashMap<(Sha1Digest, u64), usize> = HashMap::new();
         for content in &found {
@@ -169,6 +167,20 @@ impl SqliteStore {
         }
         let of = |one: &Announced| wanted.get(&(one.sha1?, one.size)).copied().flatten();
         Ok(announced.iter().map(of).collect())
+    }
+
+    /// The contents of these digests and sizes, which stay until the caller had the time to commit.
+    async fn match_and_pin(&self, keys: &[(Sha1Digest, u64)]) -> Result<Vec<ContentRef>, Error> {
+        loop {
+            let removals = self.files.pins().removals();
+            let mut found = Vec::new();
+            for keys in keys.chunks(ANNOUNCED_A_STATEMENT) {
+                found.extend(self.match_some(keys).await?);
+            }
+            if let Some(found) = self.files.pins().pin_found(removals, found, |one| one.id) {
+                return Ok(found);
+            }
+        }
     }
 
     async fn match_some(&self, keys: &[(Sha1Digest, u64)]) -> Result<Vec<ContentRef>, Error> {

@@ -77,3 +77,16 @@ async fn what_was_coming_in_is_gone_after_a_restart() {
     drop(SqliteStore::open(folder.path()).await.unwrap());
     assert!(!left.exists());
 }
+
+/// A death while the database is made costs nothing but making it again.
+#[tokio::test]
+async fn a_half_made_database_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    for suffix in ["", "-wal", "-journal"] {
+        fs::write(folder.path().join(format!("dispatches.sqlite.new{suffix}")), "half").unwrap();
+    }
+    let store = SqliteStore::open(folder.path()).await.unwrap();
+    store.commit(&[register("a", 1)]).await.unwrap();
+    let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(names.into_iter().all(|name| !name.to_string_lossy().contains(".new")));
+}

@@ -18,6 +18,8 @@ use crate::model::{Change, ChangeSet, DispatchState, NodeState, Registration};
 pub(super) struct Batch<'a> {
     /// Every dispatch that is named, with its row once that is found or inserted.
     pub(super) dispatches: Vec<(&'a DispatchId, Option<Known>)>,
+    /// No new dispatch gets a row number below this.
+    pub(super) next_row: i64,
     slots: HashMap<&'a DispatchId, usize>,
     pub(super) registrations: Vec<(usize, Timestamp, &'a Registration)>,
     pub(super) heads: Vec<Head>,

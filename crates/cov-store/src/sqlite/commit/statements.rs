@@ -109,6 +109,8 @@ pub(super) async fn insert_dispatches(
     connection: &mut SqliteConnection,
     batch: &mut Batch<'_>,
 ) -> Result<(), Error> {
+    // Nothing that a reader knows of a dispatch that is gone may point to another one.
+    let next_row = batch.next_row;
     for (slot, at, registration) in std::mem::take(&mut batch.registrations) {
         let Some((dispatch, known)) = batch.dispatches.get_mut(slot) else { continue };
         if known.is_some() {
@@ -116,16 +118,19 @@ pub(super) async fn insert_dispatches(
         }
         let nodes = u32::try_from(registration.nodes.len()).map_err(internal)?;
         let inserted = sqlx::query_scalar(
-            "INSERT INTO dispatches (dispatch_id, root_id, name, status, cancel_requested, \
+            "INSERT INTO dispatches (id, dispatch_id, root_id, name, status, cancel_requested, \
              node_count, completed_node_count, created_at, updated_at) \
-             VALUES (?1, ?2, ?3, ?4, 0, ?5, 0, ?6, ?6) RETURNING id",
+             VALUES (max(?7, 1 + ifnull((SELECT max(id) FROM dispatches), 0), \
+             1 + ifnull((SELECT max(dispatch) FROM plans), 0)), \
+             ?1, ?2, ?3, ?4, 0, ?5, 0, ?6, ?6) RETURNING id",
         )
         .bind(dispatch.as_str())
         .bind(registration.root.as_str())
         .bind(&registration.lattice.name)
         .bind(i64::from(Status::NewObject.code()))
         .bind(i64::from(nodes))
-        .bind(at.as_micros());
+        .bind(at.as_micros())
+        .bind(next_row);
         let row: i64 = inserted.fetch_one(&mut *connection).await.map_err(from_sql)?;
         let plan = encode_plan(registration)?;
         let planned = sqlx::query(
@@ -141,11 +146,11 @@ pub(super) async fn insert_dispatches(
     Ok(())
 }
 
-/// Inserts the contents that are not known yet.
+/// Inserts the contents that are not known yet. Returns the new ones that are in files.
 pub(super) async fn insert_contents(
     connection: &mut SqliteConnection,
     batch: &Batch<'_>,
-) -> Result<(), Error> {
+) -> Result<Vec<ContentRef>, Error> {
     for (content, small) in &batch.contents {
         if small.is_some_and(|bytes| bytes.len() as u64 != content.size) {
             return Err(internal(format!("content {} came with other bytes", content.id)));
@@ -159,16 +164,22 @@ pub(super) async fn insert_contents(
     let bulk = Bulk {
         head: "INSERT INTO contents (id, size, sha1, data) VALUES ",
         columns: 4,
-        tail: " ON CONFLICT (id) DO NOTHING",
+        tail: " ON CONFLICT (id) DO NOTHING RETURNING id",
     };
-    bulk.run(connection, &contents, |values, (content, small)| {
+    let new = bulk.run(connection, &contents, |values, (content, small)| {
         values.add(content.id.as_bytes().as_slice());
         values.add(content.size.cast_signed());
         values.add(content.sha1.as_bytes().as_slice());
         values.add(small.map(|bytes| bytes.as_ref()));
-    })
-    .await?;
-    Ok(())
+    });
+    let mut inserted = HashSet::new();
+    for row in new.await? {
+        inserted.insert(row.try_get::<Vec<u8>, _>(0).map_err(from_sql)?);
+    }
+    let in_files = contents.iter().filter(|(content, small)| {
+        small.is_none() && inserted.contains(content.id.as_bytes().as_slice())
+    });
+    Ok(in_files.map(|(content, _)| *content).collect())
 }
 
 /// The rows of the contents that assets refer to.
