@@ -18,7 +18,8 @@ pub struct NodeFacts {
     pub name: String,
     /// The digest of its value, for parameters.
     pub value: Option<Sha1Digest>,
-    /// The digest of its function, for warnings only.
+    /// The digest of its function's source, else of its function, for warnings only. The source
+    /// is better: a client that builds a graph anew pickles the same function differently.
     pub function: Option<Sha1Digest>,
     /// Its executor, for warnings only.
     pub executor: ExecutorSpec,
@@ -90,7 +91,7 @@ pub enum Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Warning {
-    /// Its function is another one. The earlier one runs, or its result stands.
+    /// Its function is another one, and it is a task. The earlier one runs, or its result stands.
     FunctionChanged,
     /// Its executor is another one.
     ExecutorChanged,
@@ -185,7 +186,7 @@ fn verdict(
     };
     let after = new.nodes.get(node.index());
     let warnings = match (before, after, own) {
-        (Some(before), Some(after), None) => warnings(before, after),
+        (Some(before), Some(after), None) => warnings(before, after, new.graph.kind(node)),
         _ => Vec::new(),
     };
     let name = after.map(|after| after.name.chars().take(NAME_CHARS_MAX).collect());
@@ -193,9 +194,10 @@ fn verdict(
     NodePlan { node_id: node, name: name.unwrap_or_default(), verdict, reason, upstream, warnings }
 }
 
-fn warnings(before: &NodeFacts, after: &NodeFacts) -> Vec<Warning> {
+fn warnings(before: &NodeFacts, after: &NodeFacts, kind: NodeKind) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    if before.function != after.function {
+    // What the SDK adds to a graph is its own code, and its pickles never repeat.
+    if kind == NodeKind::Task && before.function != after.function {
         warnings.push(Warning::FunctionChanged);
     }
     if before.executor != after.executor {

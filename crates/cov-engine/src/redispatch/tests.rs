@@ -60,11 +60,13 @@ fn a_replaced_electron_is_a_change_of_code_and_a_changed_function_only_warns() {
     let mut new = side();
     new.nodes[2].status = Status::PendingReplacement;
     new.nodes[4].function = None;
+    new.nodes[0].function = None;
     let nodes = plan(&side(), &new, true);
     assert_eq!(nodes[2].reason, Reason::Code);
     assert_eq!(nodes[3].reason, Reason::Upstream);
     assert_eq!(nodes[4].verdict, Verdict::Reused);
     assert_eq!(nodes[4].warnings, [Warning::FunctionChanged]);
+    assert!(nodes[0].warnings.is_empty(), "only tasks have a function of the user");
 }
 
 #[test]
