@@ -118,7 +118,7 @@ impl World {
         let kind = self.store.dispatches[attempt.dispatch].plan.graph.kind(node);
         if kind == NodeKind::Sublattice && !attempt.has_linked && self.rng.chance(60) {
             attempt.has_linked = true;
-            let child = self.register_child(attempt.dispatch)?;
+            let child = self.register_child(attempt.dispatch, Some(id))?;
             return Some((Event::Linked { node, child }, false));
         }
         let outcome = self.outcome();

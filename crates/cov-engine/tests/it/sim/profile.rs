@@ -62,7 +62,7 @@ impl Mood {
             slots: rng.between(1, if is_large { 64 } else { 8 }),
             crashes: if is_quiet { 0 } else { rng.below(4) },
             reloads: if is_quiet { 0 } else { rng.below(3) },
-            cancels: if is_quiet && rng.chance(50) { 0 } else { rng.below(4) },
+            cancels: if is_large || is_quiet && rng.chance(50) { 0 } else { rng.below(4) },
             cancels_all: if is_large { 0 } else { 40 },
             not_begun: total / 4 + 1,
             failures: if is_large { rng.below(2) } else { [0, 20, 100, 300][rng.below(4)] },

@@ -66,6 +66,8 @@ pub(crate) struct World {
     /// Who started a dispatch and will ask again if the server forgets: its user.
     pub(crate) wanted: Vec<bool>,
     pub(crate) ledgers: Vec<Ledger>,
+    /// The attempt that registered a sub-dispatch itself.
+    builders: Vec<Option<AttemptId>>,
     /// Nodes that are to be told of a dispatch's end.
     watchers: Vec<Vec<(usize, NodeId)>>,
     pub(crate) messages: Vec<Message>,
@@ -88,6 +90,7 @@ impl World {
             ids: Vec::new(),
             wanted: Vec::new(),
             ledgers: Vec::new(),
+            builders: Vec::new(),
             watchers: Vec::new(),
             messages: Vec::new(),
             released: VecDeque::new(),
@@ -127,12 +130,17 @@ impl World {
         self.live.push(None);
         self.ids.push(format!("d{index}").parse().unwrap());
         self.wanted.push(false);
+        self.builders.push(None);
         self.watchers.push(Vec::new());
         index
     }
 
     /// Registers a sub-dispatch for a node of `parent`, unless there are many.
-    pub(crate) fn register_child(&mut self, parent: usize) -> Option<DispatchId> {
+    pub(crate) fn register_child(
+        &mut self,
+        parent: usize,
+        builder: Option<AttemptId>,
+    ) -> Option<DispatchId> {
         if self.ids.len() >= DISPATCHES_MAX {
             return None;
         }
@@ -140,6 +148,7 @@ impl World {
         let nodes = self.rng.between(1, 6);
         let plan = graphs::plan(&mut self.rng, nodes, self.mood.executors, nesting);
         let child = self.register(plan, Some(parent));
+        self.builders[child] = builder;
         Some(self.ids[child].clone())
     }
 
@@ -179,7 +188,19 @@ impl World {
         if self.live[dispatch].is_none() {
             self.load(dispatch)?;
         }
+        if self.is_of_dead_builder(dispatch, &event) {
+            return Ok(false);
+        }
         self.apply(dispatch, event)
+    }
+
+    /// A link names no attempt: it comes over a connection that ends with the builder's process.
+    fn is_of_dead_builder(&self, dispatch: usize, event: &Event) -> bool {
+        let (Event::Linked { node, child }, Some(live)) = (event, &self.live[dispatch]) else {
+            return false;
+        };
+        let builder = self.builders[index_of(child)];
+        builder.is_some() && builder != live.node_state(*node).and_then(|state| state.attempt)
     }
 
     /// Loads a dispatch as the store has it.
@@ -266,7 +287,7 @@ impl World {
                 let child = if self.rng.below(1_000) < self.mood.failures {
                     None
                 } else {
-                    self.register_child(dispatch)
+                    self.register_child(dispatch, None)
                 };
                 self.send(
                     dispatch,
