@@ -10,12 +10,10 @@ import os
 import shutil
 import sys
 import tempfile
-import types
 from pathlib import Path
 
-import cloudpickle
 import pytest
-from harness import ExternalServer, Server, isolate_sdk, point_sdk_at
+from harness import ExternalServer, Server, isolate_sdk, pickle_by_value, point_sdk_at
 
 SERVERS = pytest.StashKey[list]()
 ROOT = pytest.StashKey[Path]()
@@ -46,7 +44,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     root = Path(tempfile.mkdtemp(prefix="cov-sdk-"))
     config.stash[ROOT] = root
     isolate_sdk(root / "user")
-    _pickle_by_value(["meeting", *(path.stem for path in Path(__file__).parent.glob("test_*.py"))])
+    pickle_by_value()
     address = os.environ.get("COV_SDK_ADDRESS")
     if address:
         main = ExternalServer(address)
@@ -55,19 +53,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         main = Server(os.environ["COV_SERVER_BIN"], root / "server").start()
     config.stash[SERVERS] = [main]
     point_sdk_at(main.host, main.port)
-
-
-def _pickle_by_value(names: list[str]) -> None:
-    """Makes cloudpickle treat test modules as it treats a user's script: runners cannot import them.
-
-    A lattice pickles its function when it is decorated, so this must precede the module's import;
-    cloudpickle keeps the name only, and a stand-in is enough.
-    """
-    for name in names:
-        stand_in = sys.modules.setdefault(name, types.ModuleType(name))
-        cloudpickle.register_pickle_by_value(stand_in)
-        if stand_in.__spec__ is None:
-            del sys.modules[name]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -21,6 +21,12 @@ def arrive(address: tuple[str, int], name: str) -> str:
             return stream.readline().strip()
 
 
+def announce(address: tuple[str, int], name: str) -> None:
+    """Called by a task: reports `name` and does not wait."""
+    with socket.create_connection(tuple(address)) as connection:
+        connection.sendall(f"{name}\n".encode())
+
+
 class Meeting:
     """The test's side of `arrive`."""
 
