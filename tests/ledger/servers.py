@@ -11,18 +11,13 @@ import socket
 import subprocess
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
+from judge import Killed
+
 READY_LIMIT_S = 30.0
-
-
-@dataclass
-class Killed:
-    """One strike: when, and at what."""
-
-    at: float
-    what: str
+RUNNER_LIMIT_S = 30.0
+STRIKES = ("server", "runner", "zygote", "freeze", "undead")
 
 
 def api(address: str, path: str) -> tuple[int | None, dict]:
@@ -39,6 +34,32 @@ def api(address: str, path: str) -> tuple[int | None, dict]:
         connection.close()
 
 
+def send(pid: int, number: int) -> None:
+    """Sends a signal to a process that may have ended."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def parent_of(stat: str) -> int:
+    """The parent in a line of /proc/<pid>/stat."""
+    return int(stat[stat.rindex(")") + 2 :].split()[1])
+
+
+def named_processes(name: str) -> list[tuple[int, int]]:
+    """All processes of this name, each with its parent."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text()
+        except OSError:
+            continue
+        if text[text.index("(") + 1 : text.rindex(")")] == name:
+            found.append((int(stat.parent.name), parent_of(text)))
+    return found
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -48,8 +69,9 @@ def free_port() -> int:
 class Server:
     """One server on one address and one data directory, through all its lives."""
 
-    def __init__(self, binary: str, root: Path, python: str, home: Path) -> None:
+    def __init__(self, binary: str, root: Path, python: str, home: Path, chance: random.Random) -> None:
         root.mkdir(parents=True)
+        self.chance = chance
         self.root, self.binary, self.python, self.home = root, binary, python, home
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
@@ -76,52 +98,42 @@ class Server:
         self.ready_s.append(time.monotonic() - began)
 
     def strike(self, what: str, down_s: float, frozen_s: float) -> None:
-        """Kills the server and starts it again, or kills or freezes one of its runners."""
-        if what == "server":
-            self.kills.append(Killed(time.time(), what))
+        """Carries out one strike of a plan.
+
+        `server` is killed and started again; `runner` and `zygote` (the parent of the runners) are
+        killed; `freeze` stops a runner for a while; `undead` stops a runner, kills the server, and lets
+        whatever is left of the runner go on beside the next server.
+        """
+        victim = None if what == "server" else self.wait_for_victim(what)
+        self.kills.append(Killed(time.time(), what))
+        if what in ("runner", "zygote"):
+            send(victim, signal.SIGKILL)
+        if what in ("freeze", "undead"):
+            send(victim, signal.SIGSTOP)
+            threading.Timer(frozen_s, send, args=(victim, signal.SIGCONT)).start()
+        if what in ("server", "undead"):
             self.process.kill()
             self.process.wait()
             time.sleep(down_s)
             self.start()
-            return
-        runner = self.any_runner()
-        if runner is None:
-            return
-        self.kills.append(Killed(time.time(), what))
-        try:
-            os.kill(runner, signal.SIGKILL if what == "runner" else signal.SIGSTOP)
-        except ProcessLookupError:
-            return
-        if what == "freeze":
-            threading.Timer(frozen_s, self.thaw, args=(runner,)).start()
 
-    @staticmethod
-    def thaw(runner: int) -> None:
-        try:
-            os.kill(runner, signal.SIGCONT)
-        except ProcessLookupError:
-            pass
-
-    def any_runner(self) -> int | None:
-        """One of the processes that run tasks: a grandchild named so."""
-        runners = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                text = stat.read_text()
-            except OSError:
-                continue
-            name = text[text.index("(") + 1 : text.rindex(")")]
-            parent = int(text[text.rindex(")") + 2 :].split()[1])
-            if name == "cov-runner" and self.is_ours(parent):
-                runners.append(int(stat.parent.name))
-        return random.choice(runners) if runners else None
+    def wait_for_victim(self, what: str) -> int:
+        """One of the processes that run tasks (`cov-runner`), or their parent."""
+        began = time.monotonic()
+        while time.monotonic() - began < RUNNER_LIMIT_S:
+            runners = [(pid, parent) for pid, parent in named_processes("cov-runner") if self.is_ours(parent)]
+            if runners:
+                pid, parent = self.chance.choice(sorted(runners))
+                return parent if what == "zygote" else pid
+            time.sleep(0.005)
+        raise SystemExit(f"the server has no runner; see {self.root / 'server.log'}")
 
     def is_ours(self, zygote: int) -> bool:
+        """Whether this is a child of the server."""
         try:
-            text = Path(f"/proc/{zygote}/stat").read_text()
+            return parent_of(Path(f"/proc/{zygote}/stat").read_text()) == self.process.pid
         except OSError:
             return False
-        return int(text[text.rindex(")") + 2 :].split()[1]) == self.process.pid
 
     def stop(self) -> None:
         """Ends it in peace."""
