@@ -26,11 +26,17 @@ const REGISTERING: &[&str] = &[
     "10_hooks",
     "11_files",
     "12_wait_for",
+    "13_redispatch_same",
+    "14_redispatch_replace",
+    "15_redispatch_new_args",
     "18_disable_run",
     "23_task_packing",
     "25_sublattice_failing",
     "27_errors",
 ];
+const REDISPATCHED: &[&str] =
+    &["13_redispatch_same", "14_redispatch_replace", "15_redispatch_new_args"];
+const SAME: &[&str] = &["13_redispatch_same"];
 const FAILING: &[&str] = &["09_failing", "25_sublattice_failing"];
 const NESTED: &[&str] = &["07_sublattice", "25_sublattice_failing"];
 const WITH_CHILD: &[&str] = &["07_sublattice", "08_sublattice_tarball", "25_sublattice_failing"];
@@ -124,6 +130,48 @@ const DEVIATIONS: &[Deviation] = &[
         "200",
         "404",
         "tasks named `dask` run in the local pool, where a builder reaches the server",
+    ),
+    deviation(
+        REDISPATCHED,
+        "GET /api/v2/dispatches/* *.remote_uri",
+        "*",
+        "*",
+        "a redispatch has assets of its own, so that nothing is written over the original's (D4)",
+    ),
+    deviation(
+        REDISPATCHED,
+        "GET /api/v2/dispatches/*/electrons/*/assets/* .remote_uri",
+        "*",
+        "*",
+        "a redispatch has assets of its own, so that nothing is written over the original's (D4)",
+    ),
+    deviation(
+        SAME,
+        "POST /api/v2/dispatches/*/electrons/*/assets/* .remote_uri",
+        "*",
+        "*",
+        "a redispatch has assets of its own, so that nothing is written over the original's (D4)",
+    ),
+    deviation(
+        SAME,
+        "GET /api/v0/files/*/results.tobj object",
+        "(1, *",
+        "(1, *",
+        "the task returns the time of its run, and the original keeps its own (D4)",
+    ),
+    deviation(
+        SAME,
+        "POST /api/v2/dispatches/*/redispatches *.size",
+        "403",
+        "0",
+        "outputs are not sent by clients, so none are announced",
+    ),
+    deviation(
+        &["14_redispatch_replace", "15_redispatch_new_args"],
+        "POST /api/v2/dispatches/*/redispatches *.remote_uri",
+        "\"http*",
+        "\"\"",
+        "an upload is asked for only where there is content that the server lacks",
     ),
     // Better errors.
     deviation(ERRORS, "* .code", "missing", "there", "every error has its stable code"),

@@ -22,6 +22,8 @@ struct Replay<'a> {
     /// Sub-dispatches of the recording, and what our own pool has built in their place.
     built: HashMap<String, String>,
     started: Vec<String>,
+    /// Sub-dispatches that a recorded task has registered itself.
+    linked: Vec<String>,
     /// The bytes that the recording uploads, by path.
     uploads: HashMap<String, Vec<u8>>,
     found: Vec<Difference>,
@@ -44,6 +46,7 @@ pub(super) async fn replay(server: &TestServer, folder: &str) -> Vec<Difference>
         places,
         built: HashMap::new(),
         started: Vec::new(),
+        linked: linked_in(&exchanges),
         found: Vec::new(),
     };
     for exchange in &exchanges {
@@ -59,6 +62,25 @@ fn prepare(folder: &str) {
         "12_wait_for" => std::fs::write("/tmp/cov-golden-wait.txt", "").unwrap(),
         _ => {}
     }
+}
+
+fn linked_in(exchanges: &[Exchange]) -> Vec<String> {
+    let links = exchanges.iter().filter(|exchange| exchange.method == "PATCH");
+    let bodies = links.filter_map(|exchange| exchange.body.as_ref());
+    bodies.flat_map(|body| dispatches_in(&String::from_utf8_lossy(&body.to_bytes()))).collect()
+}
+
+/// What the recording calls the dispatch that a request has registered.
+fn registered_name(exchange: &Exchange) -> Option<String> {
+    let Some(Body::Json(answer)) = &exchange.answer else { return None };
+    let id = answer["metadata"]["dispatch_id"].as_str()?;
+    dispatches_in(id).into_iter().next()
+}
+
+fn registers(exchange: &Exchange) -> bool {
+    let path = exchange.path.as_str();
+    let is_route = path == "/api/v2/dispatches" || path.ends_with("/redispatches");
+    exchange.method == "POST" && is_route
 }
 
 /// The first upload under each path is the client's; its bytes are those that were announced.
@@ -79,7 +101,7 @@ impl Replay<'_> {
     async fn exchange(&mut self, exchange: &Exchange) {
         self.meet(exchange).await;
         let places = self.places_for(exchange);
-        let registers = exchange.method == "POST" && exchange.path == "/api/v2/dispatches";
+        let registers = registers(exchange);
         let body = exchange.body.as_ref().map(|body| match (registers, body) {
             (true, Body::Json(manifest)) => Body::Json(self.reannounced(exchange, manifest)),
             _ => places.fill_body(body),
@@ -111,9 +133,7 @@ impl Replay<'_> {
         let Body::Json(mut manifest) = self.places.fill_body(&Body::Json(manifest.clone())) else {
             unreachable!("a JSON body stays one")
         };
-        let answer = exchange.answer.as_ref().map(Body::to_bytes).unwrap_or_default();
-        let names = dispatches_in(&String::from_utf8_lossy(&answer));
-        let Some(dispatch) = names.first() else { return manifest };
+        let Some(dispatch) = registered_name(exchange) else { return manifest };
         let lattice = &mut manifest["lattice"];
         let announce = |assets: &mut Value, folder: &str| {
             for (key, value) in assets.as_object_mut().unwrap() {
@@ -133,11 +153,9 @@ impl Replay<'_> {
     }
 
     fn name_registered(&mut self, exchange: &Exchange, answer: &Answer) {
-        let recorded = exchange.answer.as_ref().map(Body::to_bytes).unwrap_or_default();
-        let names = dispatches_in(&String::from_utf8_lossy(&recorded));
         let id = answer.json()["metadata"]["dispatch_id"].as_str().unwrap().to_owned();
-        if let Some(name) = names.first() {
-            self.places.set(name, &id);
+        if let Some(name) = registered_name(exchange) {
+            self.places.set(&name, &id);
         }
     }
 
@@ -153,7 +171,7 @@ impl Replay<'_> {
         let answer = String::from_utf8_lossy(&answer);
         let text = format!("{} {} {answer}", exchange.path, exchange.query);
         for name in dispatches_in(&text) {
-            let registered_by_client = self.places.has(&name) && name == "d1";
+            let registered_by_client = self.places.has(&name) && !self.linked.contains(&name);
             if registered_by_client || uploads || links || self.built.contains_key(&name) {
                 continue;
             }
@@ -172,7 +190,7 @@ impl Replay<'_> {
     fn places_for(&self, exchange: &Exchange) -> Places {
         let mut places = self.places.clone();
         let uploads = exchange.method == "PUT" && exchange.path.starts_with("/api/v0/files/");
-        let registers = exchange.method == "POST" && exchange.path == "/api/v2/dispatches";
+        let registers = registers(exchange);
         if !uploads && !registers && exchange.method != "PATCH" {
             for (name, built) in &self.built {
                 places.set(name, built);
