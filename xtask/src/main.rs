@@ -6,6 +6,7 @@
 mod demo;
 mod fuzz;
 mod layers;
+mod ledger;
 mod python;
 mod repo;
 mod run;
@@ -20,16 +21,17 @@ const HELP: &str = "\
 cargo xtask <command>
 
   demo          build, start a server, run a real workflow with the Covalent SDK, show the results, stop
-  test          every check: format, lints, layers, dependencies, Rust tests, docs, and the SDK suite
+  test          every check: format, lints, layers, dependencies, docs, Rust tests, the SDK suite, a small kill ledger
   ci            what continuous integration runs: `test` with CI=true (nothing may be skipped)
 
   check-layers  fail on a dependency between crates, or on a library, that the layers do not allow
   tidy          fail on what the compiler does not see: module docs, file lengths, marks, leaked shapes and paths
   deny          fail on banned crates, unknown licences and unknown sources (deny.toml)
   fuzz          [TARGET|all] [SECONDS]: run the fuzz targets, with a nightly compiler
+  kill-ledger   [--kills N] [--dispatches N] [--seed N]: kill the server while it works; nothing may be lost
   sdk-venv      make the virtual environment of the SDK suite and print its interpreter
 
-`test` takes `--no-sdk` to leave the SDK suite out, and `-- ARGS` to pass ARGS to pytest.";
+`test` takes `--no-sdk` to leave the SDK suite and the kill ledger out, and `-- ARGS` to pass ARGS to pytest.";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -54,6 +56,7 @@ fn dispatch(args: &[String]) -> anyhow::Result<()> {
         "check-layers" => layers::run(),
         "tidy" => tidy::run(),
         "deny" => tools::deny(),
+        "kill-ledger" => ledger::run(rest),
         "fuzz" => fuzz::run(rest),
         "sdk-venv" => python::print_sdk_interpreter(),
         "help" | "--help" | "-h" => {

@@ -45,3 +45,8 @@ pub(crate) fn files() -> anyhow::Result<Vec<PathBuf>> {
     files.dedup();
     Ok(files)
 }
+
+/// Where a build of the dev profile leaves a program of ours.
+pub(crate) fn built(name: &str) -> PathBuf {
+    target().join("debug").join(name)
+}

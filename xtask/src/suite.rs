@@ -2,11 +2,10 @@
 //!
 //! Decides the order of the steps. What a step checks is decided where its tool is configured.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::{layers, python, repo, run, say, tidy, tools};
+use crate::{layers, ledger, python, repo, run, say, tidy, tools};
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -119,6 +118,7 @@ fn all_groups(options: &Options) -> Vec<Row> {
             return;
         }
         rows.push(step("sdk suite", || sdk_suite(options)));
+        rows.push(step("kill ledger", ledger::small));
     });
     rows
 }
@@ -175,14 +175,9 @@ fn nextest(options: &Options) -> anyhow::Result<String> {
 fn sdk_suite(options: &Options) -> anyhow::Result<String> {
     let mut command = Command::new(python::sdk()?);
     command.args(["-m", "pytest", "tests/sdk", "-n", "2", "-q"]).args(&options.pytest);
-    command.env("COV_SERVER_BIN", binary("cov-server"));
+    command.env("COV_SERVER_BIN", repo::built("cov-server"));
     let text = run::logged("sdk suite", prepare(options, &mut command))?;
     Ok(summary(&text, " passed"))
-}
-
-/// Where the build step leaves a program of ours.
-fn binary(name: &str) -> PathBuf {
-    repo::target().join("debug").join(name)
 }
 
 /// The last line that contains `mark`, without its decoration.
