@@ -116,6 +116,12 @@ impl Admission {
         }
     }
 
+    /// Whether `attempt` is to be killed.
+    #[must_use]
+    pub fn is_unwanted(&self, attempt: AttemptId) -> bool {
+        self.lock().attempts.get(&attempt).is_some_and(|entry| entry.kill)
+    }
+
     /// Asks for the end of `attempt`. Returns whether the executor is to be told now; otherwise
     /// the task is still on its way there, and [`Admission::submitted`] tells.
     #[must_use]

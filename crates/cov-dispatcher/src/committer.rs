@@ -51,6 +51,12 @@ impl Committer {
         (Self { requests }, run(store, receiver, finish))
     }
 
+    /// Whether the committer is gone, so that nothing can be changed any more.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.requests.is_closed()
+    }
+
     /// Hands over a change set. The acknowledgement is closed when the committer is gone.
     pub async fn submit(&self, set: ChangeSet, patience: Patience) -> Acknowledgement {
         let (acknowledge, acknowledgement) = oneshot::channel();

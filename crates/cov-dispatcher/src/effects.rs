@@ -65,8 +65,14 @@ pub(crate) fn submit(shared: &Arc<Shared>, submission: Submission) {
             Err((fault, message)) => Err(Unready::Failed(fault, message)),
         };
         match task {
+            _ if shared.admission.is_unwanted(attempt) => {
+                end(&shared, attempt, Outcome::Killed, None).await;
+            }
             Ok(task) => hand_over(&shared, task).await,
-            Err(Unready::Failed(fault, message)) => fail(&shared, attempt, fault, message).await,
+            Err(Unready::Unwanted) => end(&shared, attempt, Outcome::Killed, None).await,
+            Err(Unready::Failed(fault, message)) => {
+                end(&shared, attempt, Outcome::Failed(fault), Some(message)).await;
+            }
             // The next start runs it again.
             Err(Unready::Stopping) => {}
         }
@@ -77,6 +83,8 @@ pub(crate) fn submit(shared: &Arc<Shared>, submission: Submission) {
 #[derive(Debug)]
 enum Unready {
     Failed(Fault, String),
+    /// It was to be killed before it was there.
+    Unwanted,
     Stopping,
 }
 
@@ -88,20 +96,17 @@ async fn hand_over(shared: &Shared, task: Task) {
         }
         // A stopping executor is followed by a restart, which runs the task again.
         Ok(()) | Err(cov_exec::Error::Stopping) => {}
-        Err(error) => fail(shared, attempt, Fault::Executor, error.to_string()).await,
+        Err(error) => {
+            let outcome = Outcome::Failed(Fault::Executor);
+            end(shared, attempt, outcome, Some(error.to_string())).await;
+        }
     }
 }
 
 /// Ends an attempt that never got to the executor.
-async fn fail(shared: &Shared, attempt: AttemptId, fault: Fault, message: String) {
+async fn end(shared: &Shared, attempt: AttemptId, outcome: Outcome, failure: Option<String>) {
     let Some(work) = shared.admission.end(attempt) else { return };
-    let delivery = Delivery {
-        node: work.node,
-        attempt,
-        outcome: Outcome::Failed(fault),
-        assets: Vec::new(),
-        failure: Some(message),
-    };
+    let delivery = Delivery { node: work.node, attempt, outcome, assets: Vec::new(), failure };
     work.mailbox.send(Message::Ended(delivery)).await.ok();
 }
 
@@ -114,21 +119,21 @@ async fn read_task(
 ) -> Result<Task, Unready> {
     let mut args = Vec::with_capacity(plan.args.len());
     for (source, content) in plan.args {
-        args.push((source, payload(shared, content).await?));
+        args.push((source, payload(shared, attempt, content).await?));
     }
     let mut kwargs = Vec::with_capacity(plan.kwargs.len());
     for (name, source, content) in plan.kwargs {
-        kwargs.push((name, source, payload(shared, content).await?));
+        kwargs.push((name, source, payload(shared, attempt, content).await?));
     }
     let hooks = match plan.hooks {
-        Some(content) => Some(payload(shared, content).await?),
+        Some(content) => Some(payload(shared, attempt, content).await?),
         None => None,
     };
     Ok(Task {
         attempt,
         dispatch,
         node,
-        function: payload(shared, plan.function).await?,
+        function: payload(shared, attempt, plan.function).await?,
         hooks,
         run_callables: plan.run_callables,
         args,
@@ -138,7 +143,7 @@ async fn read_task(
 }
 
 /// A store that does not answer is asked again: that is no fault of the task.
-async fn payload(shared: &Shared, part: Part) -> Result<Payload, Unready> {
+async fn payload(shared: &Shared, attempt: AttemptId, part: Part) -> Result<Payload, Unready> {
     let content = match part {
         Part::Fresh(bytes) => return Ok(Payload::Bytes(bytes)),
         Part::Stored(content) => content,
@@ -159,6 +164,9 @@ async fn payload(shared: &Shared, part: Part) -> Result<Payload, Unready> {
         tokio::select! {
             () = sleep(TRY_AGAIN) => {}
             () = shared.stopping.cancelled() => return Err(Unready::Stopping),
+        }
+        if shared.admission.is_unwanted(attempt) {
+            return Err(Unready::Unwanted);
         }
     }
 }

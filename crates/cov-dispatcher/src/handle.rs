@@ -56,7 +56,7 @@ impl Handle {
     /// Whether requests are served; false while the server is stopping.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.shared.closing.is_cancelled()
+        !self.shared.closing.is_cancelled() && !self.shared.committer.is_gone()
     }
 
     /// Checks a manifest and stores it, durably, as a dispatch that is not started.

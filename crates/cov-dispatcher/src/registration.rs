@@ -22,8 +22,29 @@ const NAME_BEGINNING_BYTES: usize = 256;
 
 /// Registers a manifest as it is.
 pub(crate) async fn register(shared: &Shared, manifest: Manifest) -> Result<Registered, Error> {
-    let graph = manifest.graph(shared.options.nodes_max)?;
+    let (manifest, graph) = check(manifest, shared.options.nodes_max).await?;
     register_with(shared, manifest, &graph, TakenOver::default()).await
+}
+
+/// Manifests with more nodes and edges than this are checked beside the tasks of the server.
+const CHECKED_AT_ONCE_MAX: usize = 5_000;
+
+/// Checks a manifest and builds its graph.
+pub(crate) async fn check(
+    manifest: Manifest,
+    nodes_max: usize,
+) -> Result<(Manifest, Graph), Error> {
+    let is_small = manifest.nodes.len() + manifest.edges.len() <= CHECKED_AT_ONCE_MAX;
+    let check = move || {
+        let graph = manifest.graph(nodes_max)?;
+        Ok((manifest, graph))
+    };
+    match is_small {
+        true => check(),
+        false => tokio::task::spawn_blocking(check)
+            .await
+            .map_err(|error| Error::Internal(error.to_string()))?,
+    }
 }
 
 /// What a new dispatch takes over from an earlier one.

@@ -64,8 +64,22 @@ async fn forward(report: Report, ways: &Ways, deliveries: &TaskTracker) {
         }
         Event::Ended(ending) => match ways.admission.end(attempt) {
             Some(work) => deliver(work, attempt, ending, ways, deliveries).await,
-            None => tracing::debug!(%attempt, "a report of an unknown attempt"),
+            None => {
+                tracing::debug!(%attempt, "a report of an unknown attempt");
+                deliveries.spawn_blocking(move || forget(&ending));
+            }
         },
+    }
+}
+
+/// Removes what an attempt left that nobody waits for.
+fn forget(ending: &Ending) {
+    for payload in ending.payloads() {
+        if let Payload::File(path) = payload
+            && let Err(error) = std::fs::remove_file(path)
+        {
+            tracing::debug!(%error, "a file of an unknown attempt remains");
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use cov_store::{Blob, Staged};
 
 use crate::Error;
 use crate::handle::Handle;
-use crate::registration::{child_id, nodes_and_names};
+use crate::registration::{check, child_id, nodes_and_names};
 use crate::reports::stage;
 
 /// A lattice that a task built.
@@ -75,7 +75,7 @@ async fn register(
 ) -> Result<(), Error> {
     let shared = handle.shared();
     let BuiltLattice { manifest, assets } = built;
-    let graph = manifest.graph(shared.options.nodes_max)?;
+    let (manifest, graph) = check(manifest, shared.options.nodes_max).await?;
     let (nodes, names) = nodes_and_names(&*shared.contents, manifest.nodes).await?;
     let awaited = |asset: &cov_core::manifest::ManifestAsset| {
         (asset.address, AssetState::Awaited(asset.announced))

@@ -5,6 +5,7 @@ use cov_core::graph::NodeKind;
 use cov_core::ids::NodeId;
 use cov_core::status::Status;
 use cov_dispatcher::Error;
+use cov_store::faulty::{Failure, Operation};
 use serde_json::json;
 
 use crate::support::{Flow, World, lattice, statuses};
@@ -66,6 +67,20 @@ async fn chosen_nodes_and_what_stands_below_them() {
     assert_eq!(record.summary.status, CANCELLED);
     assert_eq!(world.executor().runs(&dispatch, below_a), 0);
     assert_eq!(world.output(&dispatch, below_b).await, "2");
+}
+
+/// A task on its way to the executor, which waits for its inputs, is cancelled before it is there.
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_not_submitted_yet_never_runs() {
+    let world = World::in_memory(1).await;
+    let dispatch = world.register(&Flow::fan(2, &json!({"hang": true}))).await;
+    world.faults.fail_all(Operation::Fetch, Failure::Unavailable);
+    world.handle().start(&dispatch).await.unwrap();
+    world.until(&dispatch, |record| statuses(record).contains(&Status::Running)).await;
+    world.handle().cancel(&dispatch, &[]).await.unwrap();
+    let record = world.end(&dispatch).await;
+    assert_eq!(statuses(&record), [CANCELLED; 2]);
+    assert_eq!(world.executor().log(), []);
 }
 
 /// Cancelled means dead: a task that does not die is not CANCELLED, and one that ends by itself
