@@ -122,7 +122,7 @@ def plan_kills(chance: random.Random, count: int) -> list[str]:
     return chance.choices(STRIKES, weights=(6, 2, 0.5, 1, 1), k=count)
 
 
-def kill_on_plan(server: Server, options, observer: Observer, allowed) -> None:
+def kill_on_plan(server: Server, options, observer: Observer, allowed, ledger: Path) -> None:
     """Carries out the whole plan. Before each kill its share of the workflows is let go, and the next one's."""
     chance = random.Random(options.seed)
     plan = plan_kills(chance, options.kills)
@@ -130,6 +130,11 @@ def kill_on_plan(server: Server, options, observer: Observer, allowed) -> None:
         allowed.value = min(options.dispatches, -(-options.dispatches * (number + 2) // len(plan)))
         delay, down_s, frozen_s = chance.uniform(0.0, 0.4), chance.uniform(0.0, 0.3), chance.uniform(0.3, 2.0)
         wait_until(lambda: observer.open_count() > 0 or len(observer.seen) >= allowed.value)
+        if chance.random() < 0.5:
+            # Half of them while a task runs for sure, the others at any time.
+            size = ledger.stat().st_size
+            wait_until(lambda then=size: ledger.stat().st_size > then or not observer.open_count())
+            delay /= 5
         struck_at = time.time() + delay
         wait_until(lambda at=struck_at: time.time() >= at or not observer.open_count())
         server.strike(what, down_s, frozen_s)
@@ -195,7 +200,7 @@ def run(options: argparse.Namespace, root: Path) -> int:
     done = threading.Event()
     threading.Thread(target=collect, args=(told, drivers, observer, done), daemon=True).start()
     try:
-        kill_on_plan(server, options, observer, allowed)
+        kill_on_plan(server, options, observer, allowed, ledger)
         done.wait()
         wait_for_rest(observer)
         for dispatch_id in list(observer.seen):
