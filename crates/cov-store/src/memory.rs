@@ -2,8 +2,10 @@
 //! For tests; keeps nothing when it is dropped.
 
 mod contents;
+mod purge;
 mod state;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +15,7 @@ use cov_core::ids::{ContentId, DispatchId, NodeId};
 use cov_core::result::Summary;
 
 use crate::fault::from_io;
-use crate::model::{ChangeSet, DispatchRecord, Query, StoredDispatch};
+use crate::model::{ChangeSet, DispatchRecord, PurgeQuery, Purged, Query, StoredDispatch};
 use crate::{Awaited, Blob, ContentWriter, Contents, Error, Staged, Store};
 use contents::{Holder, MemoryWriter};
 use state::State;
@@ -63,6 +65,7 @@ impl Store for MemoryStore {
         let mut next = state.clone();
         next.apply(batch)?;
         *state = next;
+        batch.iter().for_each(|set| purge::release(self.holder.pins(), set));
         Ok(())
     }
 
@@ -103,11 +106,18 @@ impl Store for MemoryStore {
         announced: &[Announced],
     ) -> Result<Vec<Option<ContentRef>>, Error> {
         let state = self.state();
-        Ok(announced.iter().map(|one| state.known_content(one)).collect())
+        let known: Vec<_> = announced.iter().map(|one| state.known_content(one)).collect();
+        let distinct: HashSet<ContentId> = known.iter().flatten().map(|one| one.id).collect();
+        distinct.into_iter().for_each(|id| self.holder.pins().pin(id));
+        Ok(known)
     }
 
     async fn parent(&self, child: &DispatchId) -> Result<Option<(DispatchId, NodeId)>, Error> {
         Ok(self.state().entry(child)?.parent.clone())
+    }
+
+    async fn purge(&self, query: &PurgeQuery) -> Result<Purged, Error> {
+        purge::purge(&mut self.state(), &self.holder, query)
     }
 }
 

@@ -46,6 +46,7 @@ impl Pins {
     }
 
     /// How many removals were completed; for [`Pins::pin_found`].
+    #[cfg(feature = "sqlite")]
     pub(crate) fn removals(&self) -> u64 {
         self.state().removals
     }
@@ -53,6 +54,7 @@ impl Pins {
     /// Keeps those of the contents that were read since `removals` was asked for. Leaves out
     /// those that are being removed; `None` when some may be gone, and the read has to be
     /// repeated.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn pin_found<T>(
         &self,
         removals: u64,
@@ -116,8 +118,7 @@ impl Pins {
         id: impl Fn(&T) -> ContentId,
     ) -> Vec<T> {
         let mut state = self.state();
-        let free: Vec<T> =
-            candidates.into_iter().filter(|one| !state.is_kept(&id(one))).collect();
+        let free: Vec<T> = candidates.into_iter().filter(|one| !state.is_kept(&id(one))).collect();
         state.doomed.extend(free.iter().map(id));
         free
     }
@@ -131,7 +132,6 @@ impl Pins {
     }
 
     /// Does `remove` unless somebody speaks for `id`; nobody can begin to meanwhile.
-    #[cfg(feature = "sqlite")]
     pub(crate) fn unless_kept<T>(&self, id: &ContentId, remove: impl FnOnce() -> T) -> Option<T> {
         let state = self.state();
         (!state.is_kept(id)).then(remove)

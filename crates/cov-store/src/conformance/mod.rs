@@ -13,6 +13,7 @@ pub mod fixtures;
 pub mod links;
 pub mod lists;
 pub mod registering;
+pub mod retention;
 pub mod states;
 
 use std::sync::Arc;
@@ -84,6 +85,13 @@ macro_rules! conformance {
                 links::no_dispatch_stands_above_itself,
                 lists::unfinished_dispatches_are_those_at_work,
                 lists::lists_are_filtered_sorted_and_cut,
+                retention::what_matches_goes_and_the_rest_stays,
+                retention::a_hierarchy_goes_as_a_whole,
+                retention::contents_go_with_their_last_asset,
+                retention::a_content_that_was_promised_stays,
+                retention::a_staged_content_stays,
+                retention::a_commit_that_comes_too_late_is_refused,
+                retention::purges_beside_everything_lose_nothing,
                 contents::sizes_around_every_limit_come_back,
                 contents::a_dropped_writer_leaves_nothing,
                 contents::one_content_written_twice_at_once_is_one,

@@ -36,7 +36,7 @@ impl Files {
     fn remove_one(&self, id: &ContentId) -> io::Result<u64> {
         let path = self.path_of(id);
         // Whoever stages the same bytes speaks for them before it looks for the file.
-        let removed = self.pins.unless_kept(id, || {
+        let removed: Option<io::Result<u64>> = self.pins.unless_kept(id, || {
             self.checked().remove(id);
             let size = fs::metadata(&path)?.len();
             fs::remove_file(&path)?;
@@ -74,7 +74,8 @@ fn list_old(folder: &Path, old: &mut Vec<ContentId>) -> io::Result<()> {
             let modified = entry.metadata().and_then(|metadata| metadata.modified());
             modified.is_ok_and(|modified| modified < latest)
         });
-        let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let name = entry.file_name();
+        let id: Option<ContentId> = name.to_str().and_then(|name| name.parse().ok());
         old.extend(id.filter(|_| is_old));
     }
     Ok(())

@@ -12,6 +12,7 @@ use cov_core::asset::{ContentRef, INLINE_BYTES_MAX, SmallContent};
 use cov_core::ids::ContentId;
 
 use crate::fault::{corrupt, from_io};
+use crate::pins::Pins;
 use crate::{Blob, ContentWriter, Error, Staged};
 
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub(super) struct Holder {
     folder: tempfile::TempDir,
     spool: PathBuf,
     large: Mutex<HashSet<ContentId>>,
+    pins: Pins,
 }
 
 impl Holder {
@@ -26,7 +28,20 @@ impl Holder {
         let folder = tempfile::tempdir()?;
         let spool = folder.path().join("spool");
         fs::create_dir(&spool)?;
-        Ok(Self { folder, spool, large: Mutex::default() })
+        Ok(Self { folder, spool, large: Mutex::default(), pins: Pins::default() })
+    }
+
+    pub(super) fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// Removes a large content, unless somebody speaks for it.
+    pub(super) fn remove(&self, id: &ContentId) -> io::Result<()> {
+        let removed = self.pins.unless_kept(id, || match self.large().remove(id) {
+            true => fs::remove_file(self.path_of(id)),
+            false => Ok(()),
+        });
+        removed.unwrap_or(Ok(()))
     }
 
     pub(super) fn spool(&self) -> &Path {
@@ -56,6 +71,8 @@ impl Holder {
         if bytes.len() <= INLINE_BYTES_MAX {
             return Ok(Staged { content, small: Some(bytes) });
         }
+        // Before it is there: from here on, nobody removes it.
+        self.pins.pin(content.id);
         fs::write(self.path_of(&content.id), &bytes).map_err(from_io)?;
         self.large().insert(content.id);
         Ok(Staged { content, small: None })

@@ -23,10 +23,10 @@ use crate::{Awaited, Error};
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
     pub(super) epoch: u32,
-    dispatches: HashMap<DispatchId, Arc<Entry>>,
+    pub(super) dispatches: HashMap<DispatchId, Arc<Entry>>,
     /// In the order of registration.
-    order: Vec<DispatchId>,
-    contents: HashMap<ContentId, ContentRef>,
+    pub(super) order: Vec<DispatchId>,
+    pub(super) contents: HashMap<ContentId, ContentRef>,
     pub(super) small: HashMap<ContentId, Bytes>,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Entry {
     pub(super) parent: Option<(DispatchId, NodeId)>,
     created_at: Timestamp,
     updated_at: Timestamp,
-    state: DispatchState,
+    pub(super) state: DispatchState,
     registration: Arc<Registration>,
     nodes: Vec<NodeState>,
     pub(super) assets: BTreeMap<AssetAddress, AssetState>,
@@ -335,7 +335,7 @@ impl State {
     }
 }
 
-fn is_before_start(status: Status) -> bool {
+pub(super) fn is_before_start(status: Status) -> bool {
     matches!(status, Status::NewObject | Status::PendingReuse | Status::PendingReplacement)
 }
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use cov_core::asset::ContentRef;
 use cov_core::ids::ContentId;
-use sqlx::sqlite::SqliteConnection;
 use sqlx::Connection;
+use sqlx::sqlite::SqliteConnection;
 
 use super::{Known, SqliteStore, lock};
 use crate::Error;

@@ -96,10 +96,7 @@ impl SqliteStore {
 
     /// The writing connection, out of its place: one that is dropped midway, with a fault or a
     /// future, is not put back and never used again.
-    async fn take(
-        &self,
-        place: &mut Option<SqliteConnection>,
-    ) -> Result<SqliteConnection, Error> {
+    async fn take(&self, place: &mut Option<SqliteConnection>) -> Result<SqliteConnection, Error> {
         match place.take() {
             Some(connection) => Ok(connection),
             None => self.writing.connect().await.map_err(from_sql),

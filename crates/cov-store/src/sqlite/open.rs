@@ -1,7 +1,6 @@
 //! Opening a data directory: the lock, the folders, the schema, the connections. Refuses what
 //! belongs to another server or to a newer release; repairs nothing.
 
-use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};

@@ -217,12 +217,11 @@ impl SqliteStore {
         // What commits name is noted under the same lock.
         let free = self.files.pins().doom(unused, |unused| unused.content.id);
         let numbers: Vec<i64> = free.iter().map(|unused| unused.number).collect();
-        let removed = sqlx::query(
-            "DELETE FROM contents WHERE number IN (SELECT value FROM json_each(?))",
-        )
-        .bind(json_numbers(&numbers))
-        .execute(&mut connection)
-        .await;
+        let removed =
+            sqlx::query("DELETE FROM contents WHERE number IN (SELECT value FROM json_each(?))")
+                .bind(json_numbers(&numbers))
+                .execute(&mut connection)
+                .await;
         self.files.pins().doom_is_over();
         removed.map_err(from_sql)?;
         *place = Some(connection);
@@ -278,7 +277,8 @@ async fn busy_roots(
     connection: &mut SqliteConnection,
     roots: &[String],
 ) -> Result<Vec<String>, Error> {
-    let codes: Vec<i64> = UNFINISHED.iter().map(|status| i64::from(Status::code(*status))).collect();
+    let codes: Vec<i64> =
+        UNFINISHED.iter().map(|status| i64::from(Status::code(*status))).collect();
     sqlx::query_scalar(hierarchies!(
         "SELECT DISTINCT h.root FROM hierarchy h JOIN dispatches d \
          ON d.dispatch_id = h.dispatch_id WHERE d.status IN (SELECT value FROM json_each(?2))"

@@ -10,7 +10,7 @@ use cov_core::asset::{Announced, AssetAddress, AssetState, ContentRef};
 use cov_core::ids::{ContentId, DispatchId, NodeId};
 use cov_core::result::Summary;
 use cov_store::conformance::Opened;
-use cov_store::model::{ChangeSet, DispatchRecord, Query, StoredDispatch};
+use cov_store::model::{ChangeSet, DispatchRecord, PurgeQuery, Purged, Query, StoredDispatch};
 use cov_store::{Awaited, Blob, ContentWriter, Contents, Error, Staged, Store};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, RwLock};
 
@@ -179,6 +179,10 @@ impl Store for Tap {
 
     async fn parent(&self, child: &DispatchId) -> Result<Option<(DispatchId, NodeId)>, Error> {
         pass!(self, store.parent(child))
+    }
+
+    async fn purge(&self, query: &PurgeQuery) -> Result<Purged, Error> {
+        pass!(self, store.purge(query))
     }
 }
 
