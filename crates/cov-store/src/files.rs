@@ -6,9 +6,9 @@ mod intake;
 mod removal;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,8 +16,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use cov_core::asset::{ContentDigest, ContentRef, INLINE_BYTES_MAX, SmallContent};
 use cov_core::ids::ContentId;
-use rustix::fs::OFlags;
-use rustix::io::Errno;
 
 use crate::fault::{corrupt, flatten, from_io};
 use crate::pins::Pins;

@@ -238,7 +238,8 @@ pub trait Contents: Debug + Send + Sync + 'static {
     /// Takes over a file that stands in the folder of [`Contents::spool`]; it is gone afterwards.
     ///
     /// # Errors
-    /// The file cannot be read, or the store is unavailable or full. The file may remain.
+    /// The file cannot be read, or the store is unavailable or full; after an error that is
+    /// transient the file stands there still, and can be taken over again.
     async fn adopt(&self, path: &Path) -> Result<Staged, Error>;
 
     /// The bytes of a content, checked against its id before they are handed out.

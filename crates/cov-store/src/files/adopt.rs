@@ -18,13 +18,18 @@ impl Files {
     /// Takes over a file in the spool and removes it there.
     pub(super) fn adopt_now(&self, path: &Path) -> Result<Staged, Error> {
         let outcome = self.take_in(path);
-        let again = outcome.as_ref().is_err_and(Error::is_transient);
-        match again {
-            true => self.doubtful().insert(path.to_path_buf()),
-            false => self.doubtful().remove(path),
-        };
-        if !again && let Err(error) = fs::remove_file(path) {
-            tracing::debug!(path = %path.display(), %error, "spool file cannot be removed");
+        match &outcome {
+            Ok(_) => {
+                self.doubtful().remove(path);
+                if let Err(error) = fs::remove_file(path) {
+                    tracing::debug!(path = %path.display(), %error, "spool file cannot be removed");
+                }
+            }
+            Err(error) if error.is_transient() => {
+                self.doubtful().insert(path.to_path_buf());
+            }
+            // What is no file of ours stands where it stood.
+            Err(_) => {}
         }
         outcome
     }

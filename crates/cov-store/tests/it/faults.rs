@@ -157,3 +157,26 @@ async fn a_commit_that_is_dropped_midway_is_whole_or_absent() {
     let store = SqliteStore::open(folder.path()).await.unwrap();
     assert!(has_step(&store, count).await);
 }
+
+#[tokio::test]
+async fn a_file_that_cannot_be_taken_over_now_is_taken_over_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path()).await.unwrap();
+    let path = store.spool().join("attempt-1.output");
+    let output = "x".repeat(LARGE);
+    std::fs::write(&path, &output).unwrap();
+    let expected = content(&output);
+    // A file where the content's folder has to be.
+    let name = expected.id.to_string();
+    let obstacle = folder.path().join("contents").join(&name[..2]);
+    std::fs::write(&obstacle, b"").unwrap();
+    for _ in 0..2 {
+        let refused = store.adopt(&path).await.unwrap_err();
+        assert!(refused.is_transient(), "{refused:?}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), output, "the file stands");
+    }
+    std::fs::remove_file(&obstacle).unwrap();
+    assert_eq!(store.adopt(&path).await.unwrap().content, expected);
+    assert!(!path.exists());
+    store.close().await;
+}
