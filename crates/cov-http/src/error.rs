@@ -12,6 +12,7 @@ use cov_core::error::{ErrorCode, ErrorKind, Problem};
 use cov_core::manifest::ManifestError;
 use serde::Serialize;
 
+use crate::linger;
 use crate::request_id::RequestId;
 
 /// Seconds after which a refused caller may come again.
@@ -241,8 +242,10 @@ pub(crate) async fn render(request: Request, next: Next) -> Response {
     let native = request.uri().path().starts_with("/api/v3");
     let exported = is_export(&request);
     let id = request.extensions().get::<RequestId>().cloned();
+    let (request, home) = linger::lend(request);
     let response = next.run(request).await;
     let Some(refusal) = response.extensions().get::<Refusal>() else { return response };
+    home.drain();
     let body = match (native, exported) {
         (true, _) => problem(refusal, id.as_ref()),
         (false, true) => Json(ExportNotFound { message: refusal.public_detail() }).into_response(),

@@ -10,6 +10,7 @@ mod covalent;
 mod error;
 mod guard;
 mod health;
+mod linger;
 mod options;
 mod params;
 mod request_id;

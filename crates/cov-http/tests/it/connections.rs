@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::client::Ask;
 use crate::manifests::{manifest, task};
 use crate::server::TestServer;
 
@@ -104,5 +105,19 @@ async fn one_connection_may_carry_many_requests() {
     let last = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let mut stream = connect(&server, &(request + last)).await;
     assert_eq!(rest(&mut stream).await.matches("HTTP/1.1 200 OK").count(), 3);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_client_that_is_still_sending_reads_its_answer() {
+    let limits = Limits { manifest_bytes: 1_000, ..Limits::default() };
+    let server = with(limits).await;
+    let large = vec![b' '; 48 << 20];
+    let register = Ask::new("POST", "/api/v2/dispatches").body(large.clone());
+    assert_eq!(server.ask(register).await.status, 413);
+    let upload = Ask::new("PUT", "/api/v0/files/nobody/hooks.json").body(large.clone());
+    assert_eq!(server.ask(upload).await.status, 404);
+    let foreign = Ask::new("POST", "/api/v2/dispatches").header("origin", "http://evil.example");
+    assert_eq!(server.ask(foreign.body(large)).await.status, 403);
     server.stop().await;
 }

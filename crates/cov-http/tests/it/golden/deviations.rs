@@ -29,10 +29,14 @@ const REGISTERING: &[&str] = &[
     "13_redispatch_same",
     "14_redispatch_replace",
     "15_redispatch_new_args",
+    "16_cancel_all",
+    "17_cancel_selected",
     "18_disable_run",
     "23_task_packing",
     "25_sublattice_failing",
+    "26_sublattice_cancel",
     "27_errors",
+    "28_cancel_dask",
 ];
 const REDISPATCHED: &[&str] =
     &["13_redispatch_same", "14_redispatch_replace", "15_redispatch_new_args"];

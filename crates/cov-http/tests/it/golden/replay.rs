@@ -22,6 +22,8 @@ struct Replay<'a> {
     /// Sub-dispatches of the recording, and what our own pool has built in their place.
     built: HashMap<String, String>,
     started: Vec<String>,
+    /// The requests that cancel.
+    cancels: Vec<Exchange>,
     /// Sub-dispatches that a recorded task has registered itself.
     linked: Vec<String>,
     /// The bytes that the recording uploads, by path.
@@ -46,6 +48,11 @@ pub(super) async fn replay(server: &TestServer, folder: &str) -> Vec<Difference>
         places,
         built: HashMap::new(),
         started: Vec::new(),
+        cancels: exchanges
+            .iter()
+            .filter(|exchange| asks_for(exchange, "CANCELLED"))
+            .cloned()
+            .collect(),
         linked: linked_in(&exchanges),
         found: Vec::new(),
     };
@@ -68,6 +75,13 @@ fn linked_in(exchanges: &[Exchange]) -> Vec<String> {
     let links = exchanges.iter().filter(|exchange| exchange.method == "PATCH");
     let bodies = links.filter_map(|exchange| exchange.body.as_ref());
     bodies.flat_map(|body| dispatches_in(&String::from_utf8_lossy(&body.to_bytes()))).collect()
+}
+
+/// Whether a request sets the status of a dispatch to this one.
+fn asks_for(exchange: &Exchange, status: &str) -> bool {
+    let body = exchange.body.as_ref();
+    exchange.path.ends_with("/status")
+        && matches!(body, Some(Body::Json(body)) if body["status"] == status)
 }
 
 /// What the recording calls the dispatch that a request has registered.
@@ -100,6 +114,21 @@ fn uploads_of(exchanges: &[Exchange], places: &Places) -> HashMap<String, Vec<u8
 impl Replay<'_> {
     async fn exchange(&mut self, exchange: &Exchange) {
         self.meet(exchange).await;
+        let answer = self.say(exchange).await;
+        if registers(exchange) && answer.status == 201 {
+            self.name_registered(exchange, &answer);
+        }
+        if asks_for(exchange, "RUNNING") && answer.status == 202 {
+            let dispatch = answer.json().as_str().unwrap().to_owned();
+            self.cancel_on_the_way(exchange, &dispatch).await;
+            self.wait_for_end(&dispatch).await;
+            self.started.push(dispatch);
+        }
+        let places = self.places_for(exchange);
+        self.judge(exchange, &places, &answer);
+    }
+
+    async fn say(&self, exchange: &Exchange) -> Answer {
         let places = self.places_for(exchange);
         let registers = registers(exchange);
         let body = exchange.body.as_ref().map(|body| match (registers, body) {
@@ -112,19 +141,30 @@ impl Replay<'_> {
             headers: exchange.headers.clone(),
             body: body.map(|body| body.to_bytes()).unwrap_or_default(),
         };
-        let answer = self.server.ask(ask).await;
-        if registers && answer.status == 201 {
-            self.name_registered(exchange, &answer);
+        self.server.ask(ask).await
+    }
+
+    /// A recorded cancel comes while a task runs: it is said at that moment, and again in its turn.
+    async fn cancel_on_the_way(&self, start: &Exchange, dispatch: &str) {
+        let follows = |cancel: &&Exchange| cancel.index > start.index && cancel.path == start.path;
+        let Some(cancel) = self.cancels.iter().find(follows) else { return };
+        let running = tokio::time::timeout(END_WAIT, async { while !self.runs(dispatch).await {} });
+        running.await.unwrap();
+        assert_eq!(self.say(cancel).await.status, 202);
+    }
+
+    /// Whether a task of the dispatch runs, or of the dispatch that one of its nodes is.
+    async fn runs(&self, dispatch: &str) -> bool {
+        let mut export = self.export(dispatch).await;
+        let first = &export["lattice"]["transport_graph"]["nodes"][0]["metadata"];
+        if first["name"].as_str().unwrap().starts_with(":sublattice:") {
+            let Some(sub) = first["sub_dispatch_id"].as_str().map(str::to_owned) else {
+                return false;
+            };
+            export = self.export(&sub).await;
         }
-        let starts = exchange.path.ends_with("/status") && answer.status == 202;
-        if starts && matches!(&exchange.body, Some(Body::Json(body)) if body["status"] == "RUNNING")
-        {
-            let dispatch = answer.json().as_str().unwrap().to_owned();
-            self.wait_for_end(&dispatch).await;
-            self.started.push(dispatch);
-        }
-        let places = self.places_for(exchange);
-        self.judge(exchange, &places, &answer);
+        let nodes = export["lattice"]["transport_graph"]["nodes"].as_array().unwrap();
+        nodes.iter().any(|node| node["metadata"]["status"] == "RUNNING")
     }
 
     /// The manifest with the sizes and digests of what will be uploaded: filled placeholders
