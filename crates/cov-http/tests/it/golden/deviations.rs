@@ -42,8 +42,10 @@ const REDISPATCHED: &[&str] =
     &["13_redispatch_same", "14_redispatch_replace", "15_redispatch_new_args"];
 const SAME: &[&str] = &["13_redispatch_same"];
 const FAILING: &[&str] = &["09_failing", "25_sublattice_failing"];
-const NESTED: &[&str] = &["07_sublattice", "25_sublattice_failing"];
-const WITH_CHILD: &[&str] = &["07_sublattice", "08_sublattice_tarball", "25_sublattice_failing"];
+const NESTED: &[&str] = &["07_sublattice", "25_sublattice_failing", "26_sublattice_cancel"];
+const WITH_CHILD: &[&str] =
+    &["07_sublattice", "08_sublattice_tarball", "25_sublattice_failing", "26_sublattice_cancel"];
+const CANCELLED: &[&str] = &["16_cancel_all", "26_sublattice_cancel"];
 const ERRORS: &[&str] = &["27_errors"];
 
 const fn deviation(
@@ -176,6 +178,41 @@ const DEVIATIONS: &[Deviation] = &[
         "\"http*",
         "\"\"",
         "an upload is asked for only where there is content that the server lacks",
+    ),
+    deviation(
+        CANCELLED,
+        "GET /api/v2/dispatches/* .lattice.transport_graph.nodes[0].metadata.status",
+        "\"COMPLETED\"",
+        "\"CANCELLED\"",
+        "a running task is cancelled; the recorded one ran to its end (D11)",
+    ),
+    deviation(
+        CANCELLED,
+        "GET /api/v2/dispatches/* .lattice.transport_graph.nodes[0].assets.output.size",
+        "733",
+        "0",
+        "a cancelled task has no output (D11)",
+    ),
+    deviation(
+        CANCELLED,
+        "GET /api/v0/files/*/node_0/results.tobj status",
+        "200",
+        "404",
+        "a cancelled task has no output (D11)",
+    ),
+    deviation(
+        CANCELLED,
+        "GET /api/v2/dispatches/* .lattice.transport_graph.nodes[2].metadata.status",
+        "\"CANCELLED\"",
+        "\"NEW_OBJECT\"",
+        "a task below a cancelled one is not reached (D11)",
+    ),
+    deviation(
+        CANCELLED,
+        "GET /api/v2/dispatches/* .lattice.transport_graph.nodes[2].metadata.end_time",
+        "*",
+        "null",
+        "a task below a cancelled one is not reached (D11)",
     ),
     // Better errors.
     deviation(ERRORS, "* .code", "missing", "there", "every error has its stable code"),
