@@ -11,6 +11,7 @@ pub mod committer;
 pub mod effects;
 pub mod error;
 pub mod handle;
+mod maintenance;
 pub mod options;
 pub mod owner;
 mod redispatch;

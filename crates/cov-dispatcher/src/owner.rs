@@ -5,6 +5,7 @@
 
 mod load;
 mod pending;
+mod quarantine;
 mod step;
 
 use std::collections::HashMap;
@@ -181,6 +182,7 @@ async fn retire(
         && !matches!(error, Error::DispatchNotFound { .. } | Error::Stopping)
     {
         tracing::error!(error = error as &dyn std::error::Error, "the dispatch is set aside");
+        quarantine::set_aside(shared, id, error).await;
     }
     shared.registry.remove(id);
     messages.close();

@@ -11,6 +11,8 @@ mod life;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
+mod purge;
+#[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod registration;

@@ -154,9 +154,19 @@ async fn a_damaged_dispatch_is_set_aside_and_the_others_go_on() {
     let refused = world.handle().cancel(&damaged, &[]).await.unwrap_err();
     assert_eq!(refused.code(), cov_core::error::ErrorCode::Quarantined, "{refused:?}");
     assert_eq!(world.executor().runs(&damaged, 0), 0);
-    // It is not made worse.
+    // It is shown as failed, with the reason, and no start tries it again.
     let summary = world.handle().summary(&damaged).await.unwrap();
-    assert_eq!(summary.status, Status::Running);
+    assert_eq!(summary.status, Status::Failed);
+    assert!(summary.ended_at.is_some());
+    let address = cov_core::asset::AssetAddress::of_dispatch(cov_core::asset::AssetKey::Error);
+    let text = match world.handle().read_asset(&damaged, address).await.unwrap() {
+        Some(cov_store::Blob::Small(text)) => String::from_utf8(text.to_vec()).unwrap(),
+        other => panic!("no text: {other:?}"),
+    };
+    assert!(text.contains("set aside") && text.contains("told so"), "{text}");
+    world.crash().await;
+    let summary_again = world.handle().summary(&damaged).await.unwrap();
+    assert_eq!(summary_again, summary);
 }
 
 /// A workflow of every kind, without gates.
