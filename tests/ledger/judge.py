@@ -45,16 +45,21 @@ class Seen:
     outputs: dict[str, str] = field(default_factory=dict)
     overwritten: list[str] = field(default_factory=list)
 
+    def fault(self, what: str) -> None:
+        """Takes down what was shown and is so no longer, once however often it is seen."""
+        if what not in self.overwritten:
+            self.overwritten.append(what)
+
     def is_gone(self, now: float) -> None:
         """Takes down that the API does not know it any more."""
-        self.overwritten.append("the dispatch is gone")
+        self.fault("the dispatch is gone")
         self.ended_at = self.ended_at or now
 
     def show(self, manifest: dict, now: float) -> None:
         """Takes down one export, which had arrived at `now`."""
         shown = manifest["metadata"]["status"]
         if self.ended_at is not None and shown != self.status:
-            self.overwritten.append(f"status {self.status} became {shown}")
+            self.fault(f"status {self.status} became {shown}")
         self.status = shown
         if shown in TERMINAL:
             self.ended_at = self.ended_at or now
@@ -66,11 +71,11 @@ class Seen:
             key, status = f"{prefix}{node['id']}", node["metadata"]["status"]
             if status != "COMPLETED":
                 if key in self.completed_at:
-                    self.overwritten.append(f"{key} was COMPLETED, and became {status}")
+                    self.fault(f"{key} was COMPLETED, and became {status}")
                 continue
             digest = node["assets"]["output"]["digest"]
             if self.outputs.setdefault(key, digest) != digest:
-                self.overwritten.append(f"the output of {key} changed")
+                self.fault(f"the output of {key} changed")
             self.completed_at.setdefault(key, now)
 
 

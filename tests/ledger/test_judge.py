@@ -47,6 +47,7 @@ def test_a_dispatch_that_failed_is_lost():
 def test_a_dispatch_that_is_gone_is_lost_and_overwritten():
     seen = complete()
     seen.is_gone(103.0)
+    seen.is_gone(103.1)
     assert faults(seen, run_of("n0", "n2")) == {"overwritten": ["d (chain, t): the dispatch is gone"]}
     unfinished = Seen("chain", "t", 100.0)
     unfinished.is_gone(103.0)
