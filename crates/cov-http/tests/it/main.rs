@@ -8,6 +8,8 @@ mod client;
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod edited_manifest;
+#[cfg(test)]
 mod files;
 #[cfg(test)]
 mod golden;
