@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cov_core::error::Fault;
+use cov_core::error::{ErrorCode, Fault};
 use cov_core::graph::NodeKind;
 use cov_core::status::Status;
 use cov_dispatcher::Error;
@@ -19,11 +19,11 @@ async fn callers_are_told_what_is_wrong_with_the_store() {
     let dispatch = world.handle().register(flow.manifest.clone()).await.unwrap().dispatch;
     let (address, bytes) = flow.bytes[0].clone();
     for failure in [Failure::Full, Failure::Unavailable] {
-        let is_it = |error: &Error| match (failure, error) {
-            (Failure::Full, Error::Store(cov_store::Error::Full(_))) => true,
-            (Failure::Unavailable, Error::Store(cov_store::Error::Unavailable(_))) => true,
-            _ => false,
+        let expected = match failure {
+            Failure::Full => ErrorCode::StorageFull,
+            Failure::Unavailable => ErrorCode::StoreUnavailable,
         };
+        let is_it = |error: &Error| error.code() == expected;
         world.faults.fail_all(Operation::Commit, failure);
         let refused = world.handle().register(flow.manifest.clone()).await.unwrap_err();
         assert!(is_it(&refused), "{refused:?}");

@@ -106,7 +106,8 @@ impl World {
         world
     }
 
-    async fn open(&self) -> Opened {
+    /// The store itself. Only between two lives, and dropped before the next.
+    pub(crate) async fn open(&self) -> Opened {
         match &self.disk {
             Disk::Folder(folder) => {
                 let store = SqliteStore::open(folder.path()).await.unwrap();
@@ -227,7 +228,7 @@ impl World {
     pub(crate) async fn until(
         &self,
         dispatch: &DispatchId,
-        holds: impl Fn(&DispatchRecord) -> bool,
+        holds: impl Fn(&DispatchRecord) -> bool + Send,
     ) {
         loop {
             let committed = self.tap().committed.notified();
