@@ -21,9 +21,12 @@ pub(super) async fn set_aside(shared: &Shared, id: &DispatchId, error: &Error) {
     }
     let query = Query { ids: vec![id.clone()], limit: 1, ..Query::default() };
     let found = shared.store.summaries(&query).await.ok().and_then(|mut found| found.pop());
-    // What cannot even be listed was under way, or nobody would have asked for its owner.
-    let status = found.as_ref().map_or(Status::Running, |summary| summary.status);
-    if status.is_terminal() || is_registered_only(status) {
+    let under_way = match &found {
+        Some(summary) => !summary.status.is_terminal() && !is_registered_only(summary.status),
+        // Too damaged to be listed.
+        None => shared.store.unfinished().await.is_ok_and(|all| all.contains(id)),
+    };
+    if !under_way {
         return;
     }
     let now = shared.clock.now();

@@ -58,9 +58,7 @@ impl SqliteStore {
         query.push(" ORDER BY id");
         let ids: Vec<String> =
             query.build_query_scalar().fetch_all(&self.readers).await.map_err(from_sql)?;
-        ids.iter()
-            .map(|id| read_id(id).map_err(|reason| corrupt(format!("dispatch {id}"), reason)))
-            .collect()
+        Ok(ids.iter().filter_map(|id| sound(read_id(id), id)).collect())
     }
 
     pub(super) async fn list(&self, asked: &Query) -> Result<Vec<Summary>, Error> {
@@ -76,7 +74,7 @@ impl SqliteStore {
         query.push(" OFFSET ").push_bind(offset);
         let rows: Vec<DispatchColumns> =
             query.build_query_as().fetch_all(&self.readers).await.map_err(from_sql)?;
-        rows.into_iter().map(|row| Ok(read_dispatch(row)?.summary)).collect()
+        Ok(readable(rows))
     }
 
     pub(super) async fn count_matching(&self, asked: &Query) -> Result<u64, Error> {
@@ -240,6 +238,20 @@ impl SqliteStore {
         .await
         .map_err(from_sql)
     }
+}
+
+/// One damaged row must not hide the others.
+fn readable(rows: Vec<DispatchColumns>) -> Vec<Summary> {
+    let read = |row: DispatchColumns| {
+        let id = row.0.clone();
+        sound(read_dispatch(row), &id).map(|row| row.summary)
+    };
+    rows.into_iter().filter_map(read).collect()
+}
+
+fn sound<T, E: std::fmt::Display>(read: Result<T, E>, id: &str) -> Option<T> {
+    let logged = |error: &E| tracing::error!(dispatch.id = id, %error, "a stored row is damaged");
+    read.inspect_err(logged).ok()
 }
 
 fn push_conditions(query: &mut QueryBuilder<Sqlite>, asked: &Query) {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use cov_core::asset::{Announced, AssetKey, ContentRef};
+use cov_core::asset::{Announced, AssetAddress, AssetKey, ContentRef};
 use cov_core::status::Status;
 use cov_store::conformance::fixtures::{
     LARGE, asset, bytes, content, id, node, of_node, register, register_as, set, small, write,
@@ -107,6 +107,13 @@ async fn with_everything(folder: &Path) {
     store.commit(&batch).await.unwrap();
 }
 
+/// The dispatches of the list, but `name`, which may be too damaged to be shown.
+async fn listed_without(store: &SqliteStore, name: &str) -> Vec<String> {
+    let listed = store.summaries(&Query::default()).await.unwrap();
+    let names = listed.iter().map(|summary| summary.dispatch_id.to_string());
+    names.filter(|listed| listed != name).collect()
+}
+
 #[tokio::test]
 async fn a_damaged_dispatch_is_reported_and_its_neighbour_is_not() {
     const OF_A: &str = "dispatch a";
@@ -140,6 +147,12 @@ async fn a_damaged_dispatch_is_reported_and_its_neighbour_is_not() {
             other => panic!("{damage}: {other:?}"),
         }
         is_corrupt(store.record(&id("a")).await, OF_A);
+        // It can be shown as failed all the same, and is not tried again.
+        assert_eq!(listed_without(&store, "a").await, ["sound"], "{damage}");
+        let text = small(AssetAddress::of_dispatch(AssetKey::Error), "set aside");
+        let failed = vec![Change::Dispatch(dispatch_state(Status::Failed)), text];
+        store.commit(&[set("a", 3, failed)]).await.unwrap();
+        assert!(store.unfinished().await.unwrap().is_empty(), "{damage}");
         store.load(&id("sound")).await.unwrap();
         store.record(&id("sound")).await.unwrap();
         store.commit(&[set("sound", 2, vec![node(0, Status::Running, 1)])]).await.unwrap();
