@@ -13,6 +13,7 @@ use cov_core::manifest::ManifestError;
 use serde::Serialize;
 
 use crate::linger;
+use crate::covalent;
 use crate::request_id::RequestId;
 
 /// Seconds after which a refused caller may come again.
@@ -97,7 +98,6 @@ impl Refusal {
         self.code
     }
 
-    #[cfg(test)]
     pub(crate) fn faults(&self) -> &[BodyFault] {
         &self.faults
     }
@@ -198,7 +198,7 @@ fn title_of(kind: ErrorKind) -> &'static str {
     }
 }
 
-fn hint_of(code: ErrorCode) -> Option<&'static str> {
+pub(crate) fn hint_of(code: ErrorCode) -> Option<&'static str> {
     match code {
         ErrorCode::AssetsMissing => Some("Upload the named assets, then start the dispatch again."),
         ErrorCode::DigestMismatch => Some("Upload the bytes that were announced."),
@@ -240,24 +240,17 @@ impl IntoResponse for Refusal {
 /// else. Stands outside of every handler and check.
 pub(crate) async fn render(request: Request, next: Next) -> Response {
     let native = request.uri().path().starts_with("/api/v3");
-    let exported = is_export(&request);
+    let covalents = covalent::Refused::of(&request);
     let id = request.extensions().get::<RequestId>().cloned();
     let (request, home) = linger::lend(request);
     let response = next.run(request).await;
     let Some(refusal) = response.extensions().get::<Refusal>() else { return response };
     home.drain();
-    let body = match (native, exported) {
-        (true, _) => problem(refusal, id.as_ref()),
-        (false, true) => Json(ExportNotFound { message: refusal.public_detail() }).into_response(),
-        (false, false) => Json(Detail::of(refusal)).into_response(),
+    let body = match native {
+        true => problem(refusal, id.as_ref()),
+        false => covalents.body(refusal),
     };
     finish(refusal, response.status(), body)
-}
-
-/// The export of an unknown dispatch has a shape of its own.
-fn is_export(request: &Request) -> bool {
-    let id = request.uri().path().strip_prefix("/api/v2/dispatches/");
-    request.method() == axum::http::Method::GET && id.is_some_and(|rest| !rest.contains('/'))
 }
 
 fn finish(refusal: &Refusal, status: StatusCode, mut response: Response) -> Response {
@@ -268,38 +261,6 @@ fn finish(refusal: &Refusal, status: StatusCode, mut response: Response) -> Resp
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
     }
     response
-}
-
-/// Covalent's body: a sentence, or a list of faults.
-#[derive(Debug, Serialize)]
-struct Detail<'a> {
-    detail: DetailValue<'a>,
-    code: ErrorCode,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<&'static str>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum DetailValue<'a> {
-    Sentence(&'a str),
-    Faults(&'a [BodyFault]),
-}
-
-#[derive(Debug, Serialize)]
-struct ExportNotFound<'a> {
-    message: &'a str,
-}
-
-impl<'a> Detail<'a> {
-    fn of(refusal: &'a Refusal) -> Self {
-        let detail = if refusal.faults.is_empty() {
-            DetailValue::Sentence(refusal.public_detail())
-        } else {
-            DetailValue::Faults(&refusal.faults)
-        };
-        Self { detail, code: refusal.code, hint: hint_of(refusal.code) }
-    }
 }
 
 fn problem(refusal: &Refusal, id: Option<&RequestId>) -> Response {
@@ -328,7 +289,7 @@ mod tests {
     fn inner_words_stay_inside() {
         for code in ErrorCode::ALL.iter().copied() {
             let refusal = Refusal::new(code, "/var/lib/secret: disk I/O error");
-            let told = serde_json::to_string(&Detail::of(&refusal)).unwrap();
+            let told = covalent::told(&refusal);
             let hidden = !told.contains("secret");
             assert_eq!(hidden, status_of(code.kind()).as_u16() >= 500, "{code}: {told}");
             let answer = problem(&refusal, None);

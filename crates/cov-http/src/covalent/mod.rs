@@ -10,6 +10,7 @@ mod holding;
 mod manifest;
 mod names;
 mod outline;
+mod refused;
 mod status;
 mod tarball;
 mod tasks;
@@ -25,6 +26,9 @@ use axum::routing::{get, patch, post, put};
 use crate::Shared;
 
 pub(crate) use self::holding::Holding;
+pub(crate) use self::refused::Refused;
+#[cfg(test)]
+pub(crate) use self::refused::told;
 pub use self::tarball::StagingArchive;
 
 /// The routes that the SDK and its tasks call.

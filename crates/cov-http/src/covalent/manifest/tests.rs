@@ -1,3 +1,5 @@
+//! What is read from a manifest, and where the fault of a refused one is said to be.
+
 use serde_json::{Value, json};
 
 use super::*;
