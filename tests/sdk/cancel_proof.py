@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -55,19 +56,23 @@ def main() -> int:
     meeting = Meeting()
     taken: dict[str, list[float]] = defaultdict(list)
     left: dict[str, list] = defaultdict(list)
-    for number in range(options.cancels):
-        how = WAYS[number % len(WAYS)]
-        seconds, remains = cancel_once(ct, wild_alone, meeting, number, how)
-        taken[how].append(seconds)
-        if remains:
-            left[how].append(remains)
+    try:
+        for number in range(options.cancels):
+            how = WAYS[number % len(WAYS)]
+            seconds, remains = cancel_once(ct, wild_alone, meeting, number, how)
+            taken[how].append(seconds)
+            if remains:
+                left[how].append(remains)
+    finally:
+        code = server.stop()
+        shutil.rmtree(root, ignore_errors=True)
     print(f"{'way':<28} cancels  left  median s   max s")
     for how, seconds in taken.items():
         seconds.sort()
         middle = seconds[len(seconds) // 2]
         print(f"{how:<28} {len(seconds):>7} {len(left[how]):>5} {middle:>9.3f} {seconds[-1]:>7.3f}  {left[how][:2] or ''}")
     total = sum(map(len, left.values()))
-    print(f"{options.cancels} cancels, {total} with processes left, server exit code {server.stop()}")
+    print(f"{options.cancels} cancels, {total} with processes left, server exit code {code}")
     return 1 if total else 0
 
 
