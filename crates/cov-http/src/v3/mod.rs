@@ -2,12 +2,13 @@
 //! handle and shapes its answer.
 
 mod dispatches;
+mod maintenance;
 mod nodes;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use crate::Shared;
 
@@ -18,4 +19,5 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/api/v3/dispatches/{dispatch}", get(dispatches::show))
         .route("/api/v3/dispatches/{dispatch}/redispatch-plan", get(dispatches::redispatch_plan))
         .route("/api/v3/dispatches/{dispatch}/nodes/{node}", get(nodes::show))
+        .route("/api/v3/purge", post(maintenance::purge))
 }

@@ -22,6 +22,8 @@ mod manifests;
 #[cfg(test)]
 mod native;
 #[cfg(test)]
+mod purge;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod storage;
