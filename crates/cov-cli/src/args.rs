@@ -2,15 +2,17 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use cov_core::status::Status;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  it could not be done
   2  wrong options
-  3  no server runs in the background (status)
+  3  no server runs in the background (status, purge)
   4  a server runs already, with other options (start)";
 
 /// Runs a dispatch server in the background and shows what it does.
@@ -37,6 +39,8 @@ pub(crate) enum Command {
     Status,
     /// Show the log of the server in the background
     Logs(Logs),
+    /// Remove dispatches that have ended, for good, and what no other dispatch refers to
+    Purge(Purge),
     /// Show the versions of this program and of the server
     Version,
 }
@@ -54,6 +58,42 @@ pub(crate) struct Stop {
     /// Do not wait for what is under way
     #[arg(long)]
     pub(crate) now: bool,
+}
+
+/// What to remove.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Purge {
+    /// Only dispatches that ended at least this long ago, such as 30d, 12h, 15min or 90s
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub(crate) older_than: Duration,
+    /// Only dispatches that ended like this: COMPLETED, FAILED or CANCELLED; may be repeated
+    #[arg(long, value_name = "STATUS", value_parser = ended_status)]
+    pub(crate) status: Vec<Status>,
+    /// Remove nothing, only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// A number with a unit.
+fn age(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "s" => 1,
+        "min" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return Err("give a number with a unit: s, min, h or d".to_owned()),
+    };
+    let number = number.parse::<u64>().map_err(|error| error.to_string())?;
+    let seconds = number.checked_mul(seconds).ok_or("that is too long")?;
+    Ok(Duration::from_secs(seconds))
+}
+
+fn ended_status(text: &str) -> Result<Status, String> {
+    let ends = Status::ALL.into_iter().filter(|status| status.is_terminal());
+    let mut matching = ends.filter(|status| status.as_str().eq_ignore_ascii_case(text));
+    matching.next().ok_or_else(|| "it must be COMPLETED, FAILED or CANCELLED".to_owned())
 }
 
 /// Which part of the log.
@@ -209,6 +249,24 @@ mod tests {
         ];
         assert_eq!(line(&given), given);
         assert_eq!(line(&[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn ages_have_a_unit() {
+        let seconds = |text| age(text).map(|age| age.as_secs());
+        assert_eq!(seconds("90s"), Ok(90));
+        assert_eq!(seconds("15min"), Ok(900));
+        assert_eq!(seconds("12h"), Ok(43_200));
+        assert_eq!(seconds("30d"), Ok(2_592_000));
+        for refused in ["", "30", "d", "1 d", "-1d", "1w", "999999999999999999d"] {
+            assert!(age(refused).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn only_ends_can_be_purged() {
+        assert_eq!(ended_status("completed"), Ok(Status::Completed));
+        assert!(ended_status("RUNNING").is_err());
     }
 
     #[test]

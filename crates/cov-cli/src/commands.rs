@@ -2,6 +2,7 @@
 //! business.
 
 mod logs;
+mod purge;
 mod restart;
 mod start;
 mod status;
@@ -30,6 +31,7 @@ pub(crate) async fn run(command: Command, printer: &Printer) -> Result<Code, Err
         Command::Restart(start) => restart::run(&state, &start.server, printer).await,
         Command::Status => status::run(&state, printer).await,
         Command::Logs(logs) => logs::run(&state, &logs, printer).await,
+        Command::Purge(purge) => purge::run(&state, &purge, printer).await,
         Command::Version => version::run(&state, printer).await,
     }
 }

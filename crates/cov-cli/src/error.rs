@@ -60,6 +60,9 @@ pub(crate) enum Error {
     #[error("the server lives (process {pid}) but does not answer as it should")]
     #[diagnostic(help("`cov logs` shows what it does; `cov restart` starts it anew"))]
     NoAnswer { pid: u32, source: cov_client::Error },
+    #[error("{what} was not done")]
+    #[diagnostic(help("`cov logs` shows what the server says of it"))]
+    Refused { what: &'static str, source: cov_client::Error },
     #[error("{what} does not work")]
     System { what: &'static str, source: io::Error },
     #[error("the option {0:?} is no text")]
@@ -82,6 +85,7 @@ impl Error {
             | Self::StillRunning { .. }
             | Self::NoLog { .. }
             | Self::NoAnswer { .. }
+            | Self::Refused { .. }
             | Self::System { .. }
             | Self::NoText(_)
             | Self::Output(_) => Code::Failed,

@@ -28,6 +28,8 @@ pub(crate) enum Report {
     NotRunning,
     /// A server runs.
     Status(Running),
+    /// Dispatches were removed, or would be.
+    Purged { dry_run: bool, dispatches: u64, contents: u64, bytes: u64 },
     /// Versions.
     Version {
         client: &'static str,

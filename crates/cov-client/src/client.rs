@@ -7,7 +7,7 @@ use bytes::Bytes;
 use cov_core::error::Problem;
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -43,7 +43,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Inner {
     base: String,
-    http: legacy::Client<HttpConnector, Empty<Bytes>>,
+    http: legacy::Client<HttpConnector, Full<Bytes>>,
     retry: RetryPolicy,
     try_timeout: Duration,
     answer_bytes_max: usize,
@@ -180,6 +180,17 @@ impl Client {
         self.read_json(path, &answer)
     }
 
+    /// Posts JSON to `path`, once, and reads the JSON that it answers.
+    pub(crate) async fn post_json<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<T, Error> {
+        let body = Bytes::from(body.to_string());
+        let answer = self.call_once(&Method::POST, path, body, 1).await?;
+        self.read_json(path, &answer)
+    }
+
     pub(crate) fn read_json<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -202,7 +213,7 @@ impl Client {
         let mut tries = 0;
         loop {
             tries += 1;
-            let outcome = self.call_once(method, path, tries).await;
+            let outcome = self.call_once(method, path, Bytes::new(), tries).await;
             let (again, asked) = match &outcome {
                 Ok(answer) => (is_temporary(answer.status), retry_after(&answer.headers)),
                 Err(error) => (is_transient(error), None),
@@ -223,25 +234,41 @@ impl Client {
         method: &Method,
         path: &str,
     ) -> Result<Answer, Error> {
-        self.call_once(method, path, 1).await
+        self.call_once(method, path, Bytes::new(), 1).await
     }
 
-    async fn call_once(&self, method: &Method, path: &str, tries: u32) -> Result<Answer, Error> {
+    async fn call_once(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Bytes,
+        tries: u32,
+    ) -> Result<Answer, Error> {
         let limit = self.inner.try_timeout;
-        match tokio::time::timeout(limit, self.exchange(method, path, tries)).await {
+        match tokio::time::timeout(limit, self.exchange(method, path, body, tries)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Error::TimedOut { url: self.url(path), tries, limit }),
         }
     }
 
-    async fn exchange(&self, method: &Method, path: &str, tries: u32) -> Result<Answer, Error> {
+    async fn exchange(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Bytes,
+        tries: u32,
+    ) -> Result<Answer, Error> {
         let url = self.url(path);
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let request = request
             .method(method)
             .uri(&url)
             .header(USER_AGENT, AGENT)
             .header(ACCEPT, "application/json, application/problem+json")
-            .body(Empty::new())
+            .body(Full::new(body))
             .map_err(|error| Error::Address { address: url.clone(), reason: error.to_string() })?;
         let response = match self.inner.http.request(request).await {
             Ok(response) => response,

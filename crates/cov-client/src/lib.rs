@@ -22,10 +22,12 @@ mod client;
 mod dispatches;
 mod error;
 mod health;
+mod maintenance;
 mod retry;
 
 pub use client::{Builder, Client};
 pub use dispatches::{Dispatch, Filter, Node, Page};
 pub use error::{Error, Kind};
 pub use health::Health;
+pub use maintenance::{Purge, Purged};
 pub use retry::RetryPolicy;

@@ -13,6 +13,10 @@ pub(super) fn text(report: &Report) -> String {
         Report::Stopped { under_way, .. } => stopped(*under_way),
         Report::NotRunning => "No server runs in the background.".to_owned(),
         Report::Status(running) => status(running),
+        Report::Purged { dry_run, dispatches, contents, bytes } => {
+            let verb = if *dry_run { "Would remove" } else { "Removed" };
+            format!("{verb} {dispatches} dispatches and {contents} contents of {bytes} bytes.")
+        }
         Report::Version { client, server_installed, server_running } => {
             versions(client, server_installed.as_deref(), server_running.as_deref())
         }

@@ -8,3 +8,5 @@ mod lifecycle;
 mod options;
 #[cfg(test)]
 mod place;
+#[cfg(test)]
+mod purge;
