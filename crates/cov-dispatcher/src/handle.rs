@@ -81,7 +81,12 @@ impl Handle {
         reuse: bool,
     ) -> Result<Registered, Error> {
         self.check_open()?;
-        redispatch::redispatch(&self.shared, earlier, manifest, reuse).await
+        let outcome = redispatch::redispatch(&self.shared, earlier, manifest, reuse).await;
+        if matches!(&outcome, Err(Error::Store(cov_store::Error::Corrupt { .. }))) {
+            // It may have been purged in between, and with it what would have been shared.
+            self.summary(earlier).await?;
+        }
+        outcome
     }
 
     /// What a redispatch took over, node by node, and why. For a dispatch that is no redispatch:
