@@ -144,6 +144,10 @@ impl Pins {
 }
 
 impl State {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a pin lasts by the machine's own clock; no decision of a dispatch hangs on it"
+    )]
     fn pin(&mut self, id: ContentId) {
         let now = Instant::now();
         if self.pins.len() >= self.look_at.max(LOOK_FROM) {
@@ -155,6 +159,7 @@ impl State {
         pin.until = now + PIN_LASTS;
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a pin lasts by the machine's own clock")]
     fn is_kept(&self, id: &ContentId) -> bool {
         let is_named = self.named.as_ref().is_some_and(|named| named.contains(id));
         is_named || self.pins.get(id).is_some_and(|pin| pin.until > Instant::now())

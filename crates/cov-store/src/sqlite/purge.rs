@@ -40,6 +40,9 @@ macro_rules! hierarchies {
     };
 }
 
+/// A row of `contents`: `number, id, size, sha1`, and whether its bytes are in a file.
+type UnusedColumns = (i64, Vec<u8>, i64, Vec<u8>, bool);
+
 /// A content that nobody refers to.
 struct Unused {
     number: i64,
@@ -177,7 +180,7 @@ impl SqliteStore {
 
     /// Every content that no asset refers to, beside those of the dispatches in `without`.
     async fn unused_contents(&self, without: &[i64]) -> Result<Vec<Unused>, Error> {
-        let rows: Vec<(i64, Vec<u8>, i64, Vec<u8>, bool)> = sqlx::query_as(
+        let rows: Vec<UnusedColumns> = sqlx::query_as(
             "SELECT number, id, size, sha1, data IS NULL FROM contents WHERE number NOT IN \
              (SELECT content FROM assets WHERE content IS NOT NULL \
              AND dispatch NOT IN (SELECT value FROM json_each(?)))",
@@ -186,7 +189,7 @@ impl SqliteStore {
         .fetch_all(&self.readers)
         .await
         .map_err(from_sql)?;
-        let read = |(number, id, size, sha1, in_file): &(i64, Vec<u8>, i64, Vec<u8>, bool)| {
+        let read = |(number, id, size, sha1, in_file): &UnusedColumns| {
             let content = read_content(id, *size, sha1);
             let content = content.map_err(|reason| corrupt("a content", reason))?;
             Ok(Unused { number: *number, content, in_file: *in_file })
