@@ -203,12 +203,14 @@ pub(crate) fn send_after(
 pub(crate) fn watch_child(
     shared: &Arc<Shared>,
     mailbox: &mpsc::Sender<Message>,
+    parent: &DispatchId,
     node: NodeId,
     child: DispatchId,
 ) {
     let (handle, mailbox) = (Handle::new(Arc::clone(shared)), mailbox.clone());
+    let parent = parent.clone();
     shared.tasks.spawn(async move {
-        let outcome = match follow_child(&handle, node, &child).await {
+        let outcome = match follow_child(&handle, &parent, node, &child).await {
             Err(Error::Stopping) => return,
             Err(error) => refused_child(&handle, node, child, &error).await,
             Ok(outcome) => Some(outcome),
@@ -228,11 +230,12 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 async fn follow_child(
     handle: &Handle,
+    parent: &DispatchId,
     node: NodeId,
     child: &DispatchId,
 ) -> Result<ChildOutcome, Error> {
     loop {
-        match start_and_wait(handle, node, child).await {
+        match start_and_wait(handle, parent, node, child).await {
             Ok(Some(outcome)) => return Ok(outcome),
             // Its owner gave up, or the store does not answer.
             Ok(None) => {}
@@ -245,13 +248,24 @@ async fn follow_child(
 
 async fn start_and_wait(
     handle: &Handle,
+    parent: &DispatchId,
     node: NodeId,
     child: &DispatchId,
 ) -> Result<Option<ChildOutcome>, Error> {
     if let Some(outcome) = child_outcome(handle, node, child).await? {
         return Ok(Some(outcome));
     }
-    handle.start(child).await?;
+    match handle.start(child).await {
+        Err(Error::AssetsMissing { dispatch, missing }) => {
+            match sublattice::complete(handle, parent, node, child, &missing).await {
+                Ok(()) => handle.start(child).await?,
+                Err(error) if error.is_passing() => return Err(error),
+                // What it built does not hold them either.
+                Err(_) => return Err(Error::AssetsMissing { dispatch, missing }),
+            }
+        }
+        started => started?,
+    }
     handle.until_retired(child, CHILD_LOOK_AGAIN).await;
     child_outcome(handle, node, child).await
 }

@@ -42,14 +42,7 @@ pub(crate) async fn import(
     node: NodeId,
 ) -> Result<DispatchId, Error> {
     let shared = handle.shared();
-    let address = AssetAddress::of_node(node, AssetKey::SublatticeManifest);
-    let output = handle.read_asset(parent, address).await?;
-    let output = output.ok_or_else(|| refused("the task built nothing"))?;
-    let format = Arc::clone(&shared.sublattices);
-    let built = tokio::task::spawn_blocking(move || format.read(&output))
-        .await
-        .map_err(|error| Error::Internal(error.to_string()))?
-        .map_err(|reason| refused(&reason))?;
+    let built = read_built(handle, parent, node).await?;
     let stored = shared.store.load(parent).await?;
     let state = stored.nodes.get(node.index()).map(|node| node.state);
     let attempt = state.and_then(|state| state.attempt);
@@ -60,6 +53,43 @@ pub(crate) async fn import(
         Err(Error::Exists { .. }) | Ok(()) => Ok(child),
         Err(error) => Err(error),
     }
+}
+
+/// Gives a linked sub-dispatch the assets that its builder could not upload: a server that stops
+/// refuses them, and the builder then leaves all of them in its output.
+pub(crate) async fn complete(
+    handle: &Handle,
+    parent: &DispatchId,
+    node: NodeId,
+    child: &DispatchId,
+    missing: &[AssetAddress],
+) -> Result<(), Error> {
+    let shared = handle.shared();
+    let built = read_built(handle, parent, node).await?;
+    let mut changes = Vec::new();
+    for (address, bytes) in built.assets {
+        if missing.contains(&address) {
+            let Staged { content, small } = stage(&*shared.contents, bytes).await?;
+            changes.push(Change::Asset { address, content, small });
+        }
+    }
+    let at = shared.clock.now();
+    shared.committer.commit(ChangeSet { dispatch: child.clone(), at, changes }).await
+}
+
+async fn read_built(
+    handle: &Handle,
+    parent: &DispatchId,
+    node: NodeId,
+) -> Result<BuiltLattice, Error> {
+    let address = AssetAddress::of_node(node, AssetKey::SublatticeManifest);
+    let output = handle.read_asset(parent, address).await?;
+    let output = output.ok_or_else(|| refused("the task built nothing"))?;
+    let format = Arc::clone(&handle.shared().sublattices);
+    tokio::task::spawn_blocking(move || format.read(&output))
+        .await
+        .map_err(|error| Error::Internal(error.to_string()))?
+        .map_err(|reason| refused(&reason))
 }
 
 fn refused(reason: &str) -> Error {

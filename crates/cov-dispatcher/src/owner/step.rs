@@ -356,7 +356,7 @@ impl Owner {
                 effects::send_after(shared, mailbox, delay, Event::RetryDue { node });
             }
             Effect::StartChild { node, child } => {
-                effects::watch_child(shared, mailbox, node, child);
+                effects::watch_child(shared, mailbox, &self.id, node, child);
             }
             Effect::ImportChild { node } => {
                 effects::import_child(shared, mailbox, &self.id, node);

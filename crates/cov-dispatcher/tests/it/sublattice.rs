@@ -167,3 +167,21 @@ async fn a_sub_dispatch_that_lacks_assets_fails_its_node() {
     let of_child = world.text(&child, AssetAddress::of_dispatch(AssetKey::Error)).await;
     assert_eq!(of_child, error);
 }
+
+/// A server that stops refuses uploads. The builder then leaves everything in its output, and the
+/// sub-dispatch that it had linked runs with that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sub_dispatch_whose_uploads_were_refused_is_completed_from_the_output() {
+    let world = World::new().await;
+    let scripts = [json!({"return": "refused upload"}), json!({"return": 6})];
+    let script = json!({"gate": "g", "then": {"return": lattice(&scripts)}});
+    let dispatch = world.dispatch(&around(script)).await;
+    world.until(&dispatch, |record| record.nodes[1].state.status == Status::Running).await;
+    let child = world.handle().register(built(&scripts).manifest).await.unwrap().dispatch;
+    world.handle().link(&dispatch, NodeId(1), &child).await.unwrap();
+    world.gates.open("g");
+    let record = world.end(&dispatch).await;
+    assert_eq!(statuses(&record), [Status::Completed; 3]);
+    assert_eq!(record.nodes[1].sub_dispatch, Some(child));
+    assert_eq!(world.output(&dispatch, 1).await, "6");
+}

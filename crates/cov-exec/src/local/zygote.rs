@@ -77,7 +77,9 @@ pub(super) async fn run(pool: Arc<Pool>) {
         biased;
         () = stopping.cancelled() => {}
         () = zygote.serve(&pool, received) => {
-            tracing::error!("the process that makes runners died");
+            if !stopping.is_cancelled() {
+                tracing::error!("the process that makes runners died");
+            }
             end_groups(&pool.zygote_lost(lived.elapsed() > LIFE_MIN));
         }
     }
