@@ -12,6 +12,7 @@ mod repo;
 mod run;
 mod say;
 mod suite;
+mod system;
 mod tidy;
 mod tools;
 

@@ -5,7 +5,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::{layers, ledger, python, repo, run, say, tidy, tools};
+use crate::{layers, ledger, python, repo, run, say, system, tidy, tools};
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -157,6 +157,9 @@ fn prepare<'a>(options: &Options, command: &'a mut Command) -> &'a mut Command {
 
 fn nextest(options: &Options) -> anyhow::Result<String> {
     let program = tools::nextest()?;
+    if options.strict {
+        system::strace()?;
+    }
     let mut command = Command::new(program);
     command.args([
         "nextest",

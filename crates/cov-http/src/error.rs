@@ -12,8 +12,8 @@ use cov_core::error::{ErrorCode, ErrorKind, Problem};
 use cov_core::manifest::ManifestError;
 use serde::Serialize;
 
-use crate::linger;
 use crate::covalent;
+use crate::linger;
 use crate::request_id::RequestId;
 
 /// Seconds after which a refused caller may come again.
