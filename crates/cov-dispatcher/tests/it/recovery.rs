@@ -159,7 +159,7 @@ async fn a_damaged_dispatch_is_set_aside_and_the_others_go_on() {
     let summary = world.handle().summary(&damaged).await.unwrap();
     assert_eq!(summary.status, Status::Failed);
     assert!(summary.ended_at.is_some());
-    let address = cov_core::asset::AssetAddress::of_dispatch(cov_core::asset::AssetKey::Error);
+    let address = cov_core::asset::AssetAddress::of_dispatch(AssetKey::Error);
     let text = match world.handle().read_asset(&damaged, address).await.unwrap() {
         Some(cov_store::Blob::Small(text)) => String::from_utf8(text.to_vec()).unwrap(),
         other => panic!("no text: {other:?}"),

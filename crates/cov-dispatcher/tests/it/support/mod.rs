@@ -228,7 +228,7 @@ impl World {
     pub(crate) async fn until(
         &self,
         dispatch: &DispatchId,
-        holds: impl Fn(&DispatchRecord) -> bool + Send,
+        holds: impl Fn(&DispatchRecord) -> bool + Send + Sync,
     ) {
         loop {
             let committed = self.tap().committed.notified();
