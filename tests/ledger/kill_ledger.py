@@ -32,7 +32,7 @@ from collections import Counter
 from pathlib import Path
 
 from judge import Seen, judge, read_ledger, repeated_by_kills
-from servers import STRIKES, Server, api
+from servers import STRIKES, Server, api, entity_tag
 
 SHAPES = ("chain", "fan", "diamond", "sublattice")
 DRIVERS = 3
@@ -104,13 +104,30 @@ class Observer(threading.Thread):
             seen.is_gone(time.time())
         if status != 200:
             return
-        seen.show(manifest, time.time())
+        shown_at = time.time()
+        self.name_outputs("n", seen, manifest)
+        seen.show(manifest, shown_at)
         for node in manifest["lattice"]["transport_graph"]["nodes"]:
             below = node["metadata"].get("sub_dispatch_id")
             if below:
                 status, manifest_below = api(self.address, f"/api/v2/dispatches/{below}")
                 if status == 200:
-                    seen.show_nodes("s", manifest_below, time.time())
+                    shown_at = time.time()
+                    self.name_outputs("s", seen, manifest_below)
+                    seen.show_nodes("s", manifest_below, shown_at)
+
+    def name_outputs(self, prefix: str, seen: Seen, manifest: dict) -> None:
+        """Asks for the name of each output's bytes, the first time and once the dispatch has ended.
+
+        Exports tell digests only of what clients announced. A server that is down leaves the name open.
+        """
+        for node in manifest["lattice"]["transport_graph"]["nodes"]:
+            if node["metadata"]["status"] != "COMPLETED":
+                continue
+            output = node["assets"]["output"]
+            known = seen.outputs.get(f"{prefix}{node['id']}")
+            wanted = known is None or seen.ended_at is not None
+            output["digest"] = (entity_tag(output["remote_uri"]) if wanted else None) or known
 
     def open_count(self) -> int:
         """How many dispatches have not been seen to end."""

@@ -34,6 +34,20 @@ def api(address: str, path: str) -> tuple[int | None, dict]:
         connection.close()
 
 
+def entity_tag(uri: str) -> str | None:
+    """The ETag of a file, which names its bytes. None when nobody answers."""
+    address, path = uri.removeprefix("http://").split("/", 1)
+    connection = http.client.HTTPConnection(address, timeout=10)
+    try:
+        connection.request("HEAD", f"/{path}")
+        response = connection.getresponse()
+        return response.getheader("ETag") if response.status == 200 else None
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
 def send(pid: int, number: int) -> None:
     """Sends a signal to a process that may have ended."""
     try:
