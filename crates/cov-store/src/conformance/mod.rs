@@ -49,7 +49,7 @@ impl Opened {
 }
 
 /// Stamps the suite as a module of tests: `conformance!(memory, MemoryHarness::new());`. The
-/// expression makes a fresh [`Harness`](crate::conformance::Harness) for each behaviour.
+/// expression makes a fresh [`Harness`] for each behaviour.
 #[macro_export]
 macro_rules! conformance {
     ($module:ident, $harness:expr) => {
