@@ -10,6 +10,7 @@ use cov_core::ids::NodeId;
 use cov_core::manifest::Manifest;
 use cov_dispatcher::Registered;
 use serde::Deserialize;
+use tokio::sync::SemaphorePermit;
 
 use super::export::{Export, JSON, Mode};
 use super::manifest;
@@ -32,7 +33,7 @@ pub(super) async fn register(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let manifest = read_manifest(&shared, &headers, body).await?;
+    let (manifest, _permit) = read_manifest(&shared, &headers, body).await?;
     let outline = Outline::of(&manifest);
     let registered = shared.handle.register(manifest).await?;
     answer(&shared, base, outline, registered).await
@@ -49,21 +50,22 @@ pub(super) async fn redispatch(
     body: Body,
 ) -> Result<Response, Refusal> {
     let reuse = params.flag("reuse_previous_results", false)?;
-    let manifest = read_manifest(&shared, &headers, body).await?;
+    let (manifest, _permit) = read_manifest(&shared, &headers, body).await?;
     let outline = Outline::of(&manifest);
     let registered = shared.handle.redispatch(&earlier, manifest, reuse).await?;
     answer(&shared, base, outline, registered).await
 }
 
-async fn read_manifest(
-    shared: &Shared,
+/// The manifest in a body; for a large one with a permit, to be held until it is registered.
+async fn read_manifest<'a>(
+    shared: &'a Shared,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Manifest, Refusal> {
+) -> Result<(Manifest, Option<SemaphorePermit<'a>>), Refusal> {
     let limits = &shared.options.limits;
     let chunks = Chunks::new(body, headers, limits.manifest_bytes, limits)?;
     let large = chunks.announced().is_none_or(|length| length > LARGE_BYTES);
-    let _permit =
+    let permit =
         match large {
             true => {
                 Some(shared.large_manifests.acquire().await.map_err(|_closed| {
@@ -72,7 +74,7 @@ async fn read_manifest(
             }
             false => None,
         };
-    parse(chunks.collect().await?, limits.nodes).await
+    Ok((parse(chunks.collect().await?, limits.nodes).await?, permit))
 }
 
 async fn answer(
