@@ -58,7 +58,8 @@ def main() -> int:
     left: dict[str, list] = defaultdict(list)
     try:
         for number in range(options.cancels):
-            how = (*WAYS, RELAY)[number % len((*WAYS, RELAY))]
+            ways = (*WAYS, RELAY)
+            how = ways[number % len(ways)]
             seconds, remains = cancel_once(ct, wild_alone, meeting, number, how)
             taken[how].append(seconds)
             if remains:
