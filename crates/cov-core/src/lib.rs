@@ -20,3 +20,4 @@ pub mod state;
 pub mod status;
 pub mod time;
 pub mod transportable;
+pub mod trigger;
