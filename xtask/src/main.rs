@@ -11,6 +11,7 @@ mod python;
 mod repo;
 mod run;
 mod say;
+mod services;
 mod suite;
 mod system;
 mod tidy;
@@ -30,6 +31,8 @@ cargo xtask <command>
   deny          fail on banned crates, unknown licences and unknown sources (deny.toml)
   fuzz          [TARGET|all] [SECONDS]: run the fuzz targets, with a nightly compiler
   kill-ledger   [--kills N] [--dispatches N] [--seed N]: kill the server while it works; nothing may be lost
+  services      [-- COMMAND…]: start private PostgreSQL and MariaDB servers for tests, run COMMAND with their
+                addresses, stop them; without a command, print the addresses and run until interrupted
   sdk-venv      make the virtual environment of the SDK suite and print its interpreter
 
 `test` takes `--no-sdk` to leave the SDK suite and the kill ledger out, and `-- ARGS` to pass ARGS to pytest.";
@@ -59,6 +62,7 @@ fn dispatch(args: &[String]) -> anyhow::Result<()> {
         "deny" => tools::deny(),
         "kill-ledger" => ledger::run(rest),
         "fuzz" => fuzz::run(rest),
+        "services" => services::run(rest),
         "sdk-venv" => python::print_sdk_interpreter(),
         "help" | "--help" | "-h" => {
             say::line(HELP);

@@ -8,6 +8,12 @@ pub(crate) fn line(text: &str) {
     println!("{text}");
 }
 
+/// Prints a remark where it does not mix with what another program prints on stdout.
+#[expect(clippy::print_stderr, reason = "stdout belongs to somebody else")]
+pub(crate) fn aside(text: &str) {
+    eprintln!("{text}");
+}
+
 /// Prints one fault.
 #[expect(clippy::print_stderr, reason = "a command-line tool complains on stderr")]
 pub(crate) fn error(text: &str) {

@@ -5,6 +5,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::services::{Missing, Services};
 use crate::{layers, ledger, python, repo, run, say, system, tidy, tools};
 
 /// What the command line asks for.
@@ -110,14 +111,17 @@ fn all_groups(options: &Options) -> Vec<Row> {
         if any_failed(&rows) {
             return;
         }
-        rows.push(step("rust tests", || nextest(options)));
+        let mut services = None;
+        rows.push(step("services", || start_services(options, &mut services)));
+        let services = services.as_ref();
+        rows.push(step("rust tests", || nextest(options, services)));
         rows.push(step("doc tests", || {
             cargo(options, "doc tests", &[&["test", "--doc"], &all[..]].concat())
         }));
         if any_failed(&rows) || options.without_sdk {
             return;
         }
-        rows.push(step("sdk suite", || sdk_suite(options)));
+        rows.push(step("sdk suite", || sdk_suite(options, services)));
         rows.push(step("kill ledger", ledger::small));
     });
     rows
@@ -155,7 +159,20 @@ fn prepare<'a>(options: &Options, command: &'a mut Command) -> &'a mut Command {
     command
 }
 
-fn nextest(options: &Options) -> anyhow::Result<String> {
+/// The databases of the tests. Where they may be missing, the tests that need them say so and are skipped.
+fn start_services(options: &Options, services: &mut Option<Services>) -> anyhow::Result<String> {
+    let missing = if options.strict { Missing::Install } else { Missing::Skip };
+    let started = services.insert(Services::start(missing)?);
+    Ok(started.note())
+}
+
+/// Tells a program where the databases are.
+fn with_services(command: &mut Command, services: Option<&Services>) {
+    let variables = services.map(Services::variables).unwrap_or_default();
+    command.envs(variables.iter().map(|(name, value)| (*name, value)));
+}
+
+fn nextest(options: &Options, services: Option<&Services>) -> anyhow::Result<String> {
     let program = tools::nextest()?;
     if options.strict {
         system::strace()?;
@@ -171,14 +188,16 @@ fn nextest(options: &Options) -> anyhow::Result<String> {
         "pass",
     ]);
     command.env("COV_TEST_PYTHON", python::sdk()?);
+    with_services(&mut command, services);
     let text = run::logged("rust tests", prepare(options, &mut command))?;
     Ok(summary(&text, "Summary"))
 }
 
-fn sdk_suite(options: &Options) -> anyhow::Result<String> {
+fn sdk_suite(options: &Options, services: Option<&Services>) -> anyhow::Result<String> {
     let mut command = Command::new(python::sdk()?);
     command.args(["-m", "pytest", "tests/sdk", "-n", "2", "-q"]).args(&options.pytest);
     command.env("COV_SERVER_BIN", repo::built("cov-server"));
+    with_services(&mut command, services);
     let text = run::logged("sdk suite", prepare(options, &mut command))?;
     Ok(summary(&text, " passed"))
 }
