@@ -9,6 +9,7 @@
 //! ```
 
 pub mod asset;
+pub mod backup;
 pub mod error;
 pub mod executor;
 pub mod frames;

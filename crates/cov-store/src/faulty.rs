@@ -14,7 +14,7 @@ use cov_core::result::Summary;
 
 use crate::fault::from_io;
 use crate::model::{ChangeSet, DispatchRecord, PurgeQuery, Purged, Query, StoredDispatch};
-use crate::{Awaited, Blob, ContentWriter, Contents, Error, Staged, Store};
+use crate::{Awaited, BackupReader, Blob, ContentWriter, Contents, Error, Staged, Store};
 
 /// What can be told to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +25,8 @@ pub enum Operation {
     Commit,
     /// [`Store::purge`]; nothing is removed.
     Purge,
+    /// [`Store::backup`].
+    Backup,
     /// Any other method of [`Store`].
     Read,
     /// [`Contents::writer`].
@@ -194,6 +196,11 @@ impl<S: Store> Store for Faulty<S> {
     async fn purge(&self, query: &PurgeQuery) -> Result<Purged, Error> {
         self.faults.check(Operation::Purge)?;
         self.inner.purge(query).await
+    }
+
+    async fn backup(&self) -> Result<Box<dyn BackupReader>, Error> {
+        self.faults.check(Operation::Backup)?;
+        self.inner.backup().await
     }
 }
 

@@ -250,12 +250,14 @@ impl Files {
         Ok(folder)
     }
 
-    fn path_of(&self, id: &ContentId) -> PathBuf {
+    /// Where the file of `id` stands, or would.
+    pub(crate) fn path_of(&self, id: &ContentId) -> PathBuf {
         let [first, ..] = *id.as_bytes();
         self.contents.join(format!("{first:02x}/{id}"))
     }
 
-    fn temporary_path(&self) -> PathBuf {
+    /// A new name in the folder that is emptied when the store is opened.
+    pub(crate) fn temporary_path(&self) -> PathBuf {
         let number = self.next_name.fetch_add(1, Ordering::Relaxed);
         self.incoming.join(number.to_string())
     }

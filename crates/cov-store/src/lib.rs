@@ -22,7 +22,7 @@ mod sqlite;
 #[cfg(feature = "test-util")]
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "sqlite")]
-pub use crate::sqlite::SqliteStore;
+pub use crate::sqlite::{Restored, SqliteStore};
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -191,6 +191,27 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// # Errors
     /// The store is unavailable. A part may be removed; the next purge removes the rest.
     async fn purge(&self, query: &PurgeQuery) -> Result<Purged, Error>;
+
+    /// Begins a backup of everything that is committed now, in the form of
+    /// [`cov_core::backup`]. Other calls go on meanwhile; what the backup refers to is not
+    /// purged before it ends. A second one waits for the first.
+    ///
+    /// # Errors
+    /// `Refused` by a store that keeps nothing on disk; `Corrupt` when a content is gone; the
+    /// store is unavailable or has no space for the snapshot.
+    async fn backup(&self) -> Result<Box<dyn BackupReader>, Error>;
+}
+
+/// Hands out a backup, piece by piece. Dropping it ends the backup.
+#[async_trait]
+pub trait BackupReader: Debug + Send {
+    /// The next piece, at most 1 MiB; `None` behind the last. Who lets ten minutes pass between
+    /// two pieces loses the backup.
+    ///
+    /// # Errors
+    /// `Corrupt` when a content is gone or has changed, or the store is unavailable; what was
+    /// handed out so far is no backup.
+    async fn next(&mut self) -> Result<Option<Bytes>, Error>;
 }
 
 /// What a registered dispatch still waits for.

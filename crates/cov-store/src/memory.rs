@@ -16,7 +16,7 @@ use cov_core::result::Summary;
 
 use crate::fault::from_io;
 use crate::model::{ChangeSet, DispatchRecord, PurgeQuery, Purged, Query, StoredDispatch};
-use crate::{Awaited, Blob, ContentWriter, Contents, Error, Staged, Store};
+use crate::{Awaited, BackupReader, Blob, ContentWriter, Contents, Error, Staged, Store};
 use contents::{Holder, MemoryWriter};
 use state::State;
 
@@ -118,6 +118,10 @@ impl Store for MemoryStore {
 
     async fn purge(&self, query: &PurgeQuery) -> Result<Purged, Error> {
         purge::purge(&mut self.state(), &self.holder, query)
+    }
+
+    async fn backup(&self) -> Result<Box<dyn BackupReader>, Error> {
+        Err(Error::Refused("a store in memory has no backup".to_owned()))
     }
 }
 

@@ -1,5 +1,6 @@
-//! Which contents must not be removed although nothing refers to them yet: those that a caller
-//! was just told of, or has just staged, and is about to commit. Knows no files and no database.
+//! Which contents must not be removed although nothing refers to them yet, or any more: those that
+//! a caller was just told of, or has just staged, and is about to commit; and those that a backup
+//! still has to read. Knows no files and no database.
 //!
 //! A pin is let go when a commit names its content, or after a while, since a caller may never
 //! come back. A commit that comes later still finds out that the content is gone, and fails.
@@ -31,6 +32,18 @@ struct State {
     doomed: HashSet<ContentId>,
     /// How many removals were completed.
     removals: u64,
+    /// What a backup still has to read.
+    held: Held,
+}
+
+/// What stays because a backup refers to it.
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    Nothing,
+    /// Its snapshot is being taken, and nobody knows yet what it refers to.
+    Everything,
+    These(HashSet<ContentId>),
 }
 
 #[derive(Debug)]
@@ -105,6 +118,24 @@ impl Pins {
         state.removals += 1;
     }
 
+    /// A backup is about to take its snapshot. No removal may be under way.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn hold_everything(&self) {
+        self.state().held = Held::Everything;
+    }
+
+    /// The snapshot was taken, and refers to these contents.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn hold(&self, ids: HashSet<ContentId>) {
+        self.state().held = Held::These(ids);
+    }
+
+    /// The backup is over.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn let_go(&self) {
+        self.state().held = Held::Nothing;
+    }
+
     /// Whether somebody speaks for `id`.
     pub(crate) fn is_kept(&self, id: &ContentId) -> bool {
         self.state().is_kept(id)
@@ -162,7 +193,12 @@ impl State {
     #[expect(clippy::disallowed_methods, reason = "a pin lasts by the machine's own clock")]
     fn is_kept(&self, id: &ContentId) -> bool {
         let is_named = self.named.as_ref().is_some_and(|named| named.contains(id));
-        is_named || self.pins.get(id).is_some_and(|pin| pin.until > Instant::now())
+        let is_held = match &self.held {
+            Held::Nothing => false,
+            Held::Everything => true,
+            Held::These(ids) => ids.contains(id),
+        };
+        is_held || is_named || self.pins.get(id).is_some_and(|pin| pin.until > Instant::now())
     }
 }
 
@@ -194,6 +230,19 @@ mod tests {
         pins.name([id(1)].iter());
         assert!(pins.is_kept(&id(1)));
         pins.end_purge();
+        assert!(!pins.is_kept(&id(1)));
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn what_a_backup_refers_to_stays() {
+        let pins = Pins::default();
+        pins.hold_everything();
+        assert!(pins.is_kept(&id(2)));
+        pins.hold(HashSet::from([id(1)]));
+        assert_eq!(pins.doom([id(1), id(2)], |id| *id), [id(2)]);
+        assert_eq!(pins.unless_kept(&id(1), || ()), None);
+        pins.let_go();
         assert!(!pins.is_kept(&id(1)));
     }
 

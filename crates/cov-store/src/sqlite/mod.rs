@@ -1,14 +1,18 @@
 //! The store in one SQLite file and a folder of large contents. One connection writes, a few
 //! read; every commit is durable before it is acknowledged. Holds no decision about dispatches.
 
+mod backup;
 mod commit;
 mod load;
 mod open;
 mod purge;
 mod query;
+mod restore;
 mod rows;
 #[cfg(test)]
 mod tests;
+
+pub use self::restore::Restored;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -26,7 +30,7 @@ use crate::cache::SmallContents;
 use crate::fault::{corrupt, from_sql};
 use crate::files::Files;
 use crate::model::{ChangeSet, DispatchRecord, PurgeQuery, Purged, Query, StoredDispatch};
-use crate::{Awaited, Blob, ContentWriter, Contents, Error, Staged, Store};
+use crate::{Awaited, BackupReader, Blob, ContentWriter, Contents, Error, Staged, Store};
 
 /// How many dispatches' row numbers are remembered.
 const KNOWN_DISPATCHES_MAX: usize = 65_536;
@@ -48,6 +52,8 @@ pub struct SqliteStore {
     files: Arc<Files>,
     /// Held by a purge.
     purging: tokio::sync::Mutex<()>,
+    /// Held by a backup to its end.
+    backing_up: Arc<tokio::sync::Mutex<()>>,
     /// Locked while the store lives.
     _lock: File,
 }
@@ -164,6 +170,10 @@ impl Store for SqliteStore {
 
     async fn purge(&self, query: &PurgeQuery) -> Result<Purged, Error> {
         self.purge_now(query).await
+    }
+
+    async fn backup(&self) -> Result<Box<dyn BackupReader>, Error> {
+        self.begin_backup().await
     }
 }
 

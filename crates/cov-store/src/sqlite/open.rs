@@ -21,7 +21,7 @@ use crate::cache::SmallContents;
 use crate::fault::{flatten, from_io, from_sql};
 use crate::files::Files;
 
-const DATABASE: &str = "dispatches.sqlite";
+pub(super) const DATABASE: &str = "dispatches.sqlite";
 /// The name of a database that is being made.
 const UNFINISHED: &str = "dispatches.sqlite.new";
 const LOCK: &str = "server.lock";
@@ -83,6 +83,7 @@ impl SqliteStore {
             small: Mutex::new(SmallContents::new(CACHE_BYTES_MAX)),
             files: Arc::new(files),
             purging: tokio::sync::Mutex::new(()),
+            backing_up: Arc::default(),
             _lock: lock,
         })
     }
