@@ -1,12 +1,15 @@
 //! What an observing task gets: a way to say what it saw, what was seen before, and when to stop.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use cov_core::time::Timestamp;
+use cov_core::time::{Clock, Timestamp};
 use cov_core::trigger::TriggerId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use crate::host::TriggerHost;
 
 /// Small facts that a trigger keeps between runs of the server, by name, like the files that it
 /// has seen. They become durable together with the decision about the event that brought them.
@@ -46,7 +49,18 @@ pub struct Observer {
     /// Whether the server was up while these marks were made, so that nothing was missed since.
     resumed: bool,
     sightings: mpsc::Sender<Sighting>,
+    clock: Arc<dyn Clock>,
     stop: CancellationToken,
+}
+
+/// The time as a host tells it.
+#[derive(Debug, Clone)]
+pub struct HostClock(pub Arc<dyn TriggerHost>);
+
+impl Clock for HostClock {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
 }
 
 impl Observer {
@@ -58,9 +72,16 @@ impl Observer {
         marks: Marks,
         resumed: bool,
         sightings: mpsc::Sender<Sighting>,
+        clock: Arc<dyn Clock>,
         stop: CancellationToken,
     ) -> Self {
-        Self { trigger, marks, resumed, sightings, stop }
+        Self { trigger, marks, resumed, sightings, clock, stop }
+    }
+
+    /// The present moment, for [`Event::at`].
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// The trigger.
