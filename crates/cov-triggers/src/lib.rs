@@ -4,13 +4,27 @@
 #![deny(missing_docs)]
 
 pub mod base;
+mod base_trigger;
 pub mod error;
+mod ext;
+pub mod fields;
 pub mod host;
 pub mod observer;
+pub mod policies;
+mod registry;
+#[cfg(feature = "time")]
+mod time;
 pub mod trigger;
 
 pub use crate::base::Base;
+pub use crate::base_trigger::BaseTrigger;
 pub use crate::error::Error;
+pub use crate::ext::TriggerExt;
+pub use crate::fields::{Fields, Seconds};
 pub use crate::host::TriggerHost;
 pub use crate::observer::{Event, Observer};
+pub use crate::policies::Policies;
+pub use crate::registry::Registry;
+#[cfg(feature = "time")]
+pub use crate::time::TimeTrigger;
 pub use crate::trigger::{Schedule, Source, Trigger};

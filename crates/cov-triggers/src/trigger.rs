@@ -32,6 +32,13 @@ pub trait Trigger: Debug + Send + Sync + 'static {
         1
     }
 
+    /// Whether each of its events says the same thing again, like the tick of a clock or a poll
+    /// that still finds rows, so that one of them can stand for several. The opposite are events
+    /// that bring something of their own, like a new file. Decides the defaults of policies.
+    fn repeats(&self) -> bool {
+        matches!(self.source(), Source::Ticks(_))
+    }
+
     /// Looks whether it could observe here and now, once, at registration.
     ///
     /// # Errors
@@ -76,4 +83,61 @@ pub trait Schedule: Debug + Send + Sync + 'static {
     /// The first point after `after`; `None` if there is none any more. `created_at` is when the
     /// trigger was registered.
     fn next(&self, created_at: Timestamp, after: Timestamp) -> Option<Timestamp>;
+
+    /// What lies in `(after, until]`. Counts up to [`MISSED_MAX`] one by one; a schedule that can
+    /// compute it should.
+    fn missed(&self, created_at: Timestamp, after: Timestamp, until: Timestamp) -> Missed {
+        let mut missed = Missed { count: 0, exact: true, last: None };
+        let mut from = after;
+        while let Some(tick) = self.next(created_at, from).filter(|tick| *tick <= until) {
+            if missed.count == MISSED_MAX {
+                missed.exact = false;
+                missed.last = last_tick(self, created_at, tick, until);
+                break;
+            }
+            missed.count += 1;
+            missed.last = Some(tick);
+            from = tick;
+        }
+        missed
+    }
+}
+
+/// So many missed ticks are counted one by one; beyond that, there were "more than" so many.
+pub const MISSED_MAX: u64 = 10_000;
+
+/// Points of time that passed while nobody looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missed {
+    /// How many there were, at least.
+    pub count: u64,
+    /// Whether `count` is all of them.
+    pub exact: bool,
+    /// The last one.
+    pub last: Option<Timestamp>,
+}
+
+/// The last tick in `[first, until]`, where `first` is one. Looks back from `until` in growing
+/// steps, so that it costs little however many there are.
+fn last_tick<S: Schedule + ?Sized>(
+    schedule: &S,
+    created_at: Timestamp,
+    first: Timestamp,
+    until: Timestamp,
+) -> Option<Timestamp> {
+    let mut window_micros: i64 = 60 * 1_000_000;
+    loop {
+        let from = until.as_micros().saturating_sub(window_micros).max(first.as_micros() - 1);
+        let from = Timestamp::from_micros(from);
+        let mut last = None;
+        let mut tick = schedule.next(created_at, from);
+        while let Some(found) = tick.filter(|tick| *tick <= until) {
+            last = Some(found);
+            tick = schedule.next(created_at, found);
+        }
+        if last.is_some() || from < first {
+            return last;
+        }
+        window_micros = window_micros.saturating_mul(16);
+    }
 }
