@@ -71,12 +71,18 @@ error_codes! {
     ForeignOrigin = "COV1006", Forbidden;
     /// There is no such address.
     NoRoute = "COV1007", NotFound;
+    /// The trigger cannot be registered as it is.
+    TriggerRefused = "COV1008", Invalid;
+    /// What called the trigger did not prove that it may.
+    SignatureMismatch = "COV1009", Forbidden;
     /// There is no such dispatch.
     DispatchNotFound = "COV2001", NotFound;
     /// The dispatch has no such node.
     NodeNotFound = "COV2002", NotFound;
     /// The asset does not exist, or its bytes are not there.
     AssetNotFound = "COV2003", NotFound;
+    /// There is no such trigger, or no such decision of it.
+    TriggerNotFound = "COV2004", NotFound;
     /// The chosen dispatch id is taken.
     DispatchExists = "COV2101", Conflict;
     /// Announced assets have not been uploaded.

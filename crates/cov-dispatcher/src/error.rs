@@ -93,6 +93,12 @@ pub(crate) fn again(error: &cov_store::Error) -> cov_store::Error {
     match error {
         Store::NotFound { dispatch } => Store::NotFound { dispatch: dispatch.clone() },
         Store::Exists { dispatch } => Store::Exists { dispatch: dispatch.clone() },
+        Store::TriggerGone { trigger } => Store::TriggerGone { trigger: trigger.clone() },
+        Store::Claimed { trigger, event_key, dispatch } => Store::Claimed {
+            trigger: trigger.clone(),
+            event_key: event_key.clone(),
+            dispatch: dispatch.clone(),
+        },
         Store::Corrupt { what, reason } => {
             Store::Corrupt { what: what.clone(), reason: reason.clone() }
         }

@@ -1,6 +1,8 @@
 //! A store that fails when it is told to, for tests of those who stand above it. Passes
 //! everything else on; invents no answer of its own.
 
+mod triggers;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -23,11 +25,13 @@ pub enum Operation {
     BeginEpoch,
     /// [`Store::commit`]; nothing is applied.
     Commit,
+    /// [`TriggerStore::change_triggers`](crate::TriggerStore::change_triggers); nothing is applied.
+    ChangeTriggers,
     /// [`Store::purge`]; nothing is removed.
     Purge,
     /// [`Store::backup`].
     Backup,
-    /// Any other method of [`Store`].
+    /// Any other method of [`Store`] or [`TriggerStore`](crate::TriggerStore).
     Read,
     /// [`Contents::writer`].
     Open,

@@ -18,11 +18,13 @@ pub mod model;
 mod pins;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+pub mod triggers;
 
 #[cfg(feature = "test-util")]
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use crate::sqlite::{Restored, SqliteStore};
+pub use crate::triggers::TriggerStore;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -33,6 +35,7 @@ use cov_core::asset::{Announced, AssetAddress, AssetState, ContentRef};
 use cov_core::error::{ErrorCode, ErrorKind};
 use cov_core::ids::{ContentId, DispatchId, NodeId};
 use cov_core::result::Summary;
+use cov_core::trigger::TriggerId;
 
 use crate::model::{ChangeSet, DispatchRecord, PurgeQuery, Purged, Query, StoredDispatch};
 
@@ -51,6 +54,22 @@ pub enum Error {
     Exists {
         /// Its id.
         dispatch: DispatchId,
+    },
+    /// There is no such trigger, or it was stopped and fires no more.
+    #[error("trigger {trigger} does not exist or was stopped")]
+    TriggerGone {
+        /// Its id.
+        trigger: TriggerId,
+    },
+    /// The event was finally decided before.
+    #[error("event {event_key} of trigger {trigger} was decided before")]
+    Claimed {
+        /// The trigger.
+        trigger: TriggerId,
+        /// The event.
+        event_key: String,
+        /// The dispatch that was made or started for it, if any.
+        dispatch: Option<DispatchId>,
     },
     /// What is stored does not pass its check.
     #[error("stored data of {what} is damaged: {reason}")]
@@ -87,6 +106,8 @@ impl Error {
         match self {
             Self::NotFound { .. } => ErrorCode::DispatchNotFound,
             Self::Exists { .. } => ErrorCode::DispatchExists,
+            Self::TriggerGone { .. } => ErrorCode::TriggerNotFound,
+            Self::Claimed { .. } => ErrorCode::IllegalState,
             Self::Corrupt { .. } => ErrorCode::Quarantined,
             Self::Full(_) => ErrorCode::StorageFull,
             Self::Unavailable(_) | Self::Refused(_) => ErrorCode::StoreUnavailable,
@@ -117,7 +138,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Applies all change sets in one transaction that is durable when this returns.
     ///
     /// # Errors
-    /// Nothing was applied.
+    /// Nothing was applied. `Claimed` or `TriggerGone` name a firing that is refused; the same
+    /// batch without the last set that has it may be accepted.
     async fn commit(&self, batch: &[ChangeSet]) -> Result<(), Error>;
 
     /// What the owner of a dispatch needs to go on with it.

@@ -4,6 +4,7 @@
 mod contents;
 mod purge;
 mod state;
+mod triggers;
 
 use std::collections::HashSet;
 use std::path::Path;

@@ -11,6 +11,8 @@ pub use cov_core::state::{DispatchState, NodeState};
 use cov_core::status::Status;
 use cov_core::time::Timestamp;
 
+use crate::triggers::Decision;
+
 /// Everything that one step of one dispatch changes. Applied whole or not at all.
 #[derive(Debug, Clone)]
 pub struct ChangeSet {
@@ -66,6 +68,10 @@ pub enum Change {
         /// The dispatch that it links.
         child: DispatchId,
     },
+    /// An event of a trigger made this dispatch, or starts it. Refused with
+    /// [`crate::Error::Claimed`] if the event was finally decided before, and with
+    /// [`crate::Error::TriggerGone`] if the trigger is stopped or gone.
+    Firing(Box<Decision>),
 }
 
 /// A new dispatch.

@@ -15,12 +15,13 @@ pub mod lists;
 pub mod registering;
 pub mod retention;
 pub mod states;
+pub mod triggers;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{Contents, Store};
+use crate::{Contents, Store, TriggerStore};
 
 /// Makes one store and opens it again.
 #[async_trait]
@@ -37,14 +38,17 @@ pub struct Opened {
     pub store: Arc<dyn Store>,
     /// The bytes.
     pub contents: Arc<dyn Contents>,
+    /// The triggers.
+    pub triggers: Arc<dyn TriggerStore>,
 }
 
 impl Opened {
-    /// An open store from something that is both of its halves.
+    /// An open store from something that is all of its parts.
     #[must_use]
-    pub fn of<S: Store + Contents>(both: Arc<S>) -> Self {
-        let store: Arc<dyn Store> = Arc::<S>::clone(&both);
-        Self { store, contents: both }
+    pub fn of<S: Store + Contents + TriggerStore>(all: Arc<S>) -> Self {
+        let store: Arc<dyn Store> = Arc::<S>::clone(&all);
+        let contents: Arc<dyn Contents> = Arc::<S>::clone(&all);
+        Self { store, contents, triggers: all }
     }
 }
 
@@ -92,6 +96,17 @@ macro_rules! conformance {
                 retention::a_staged_content_stays,
                 retention::a_commit_that_comes_too_late_is_refused,
                 retention::purges_beside_everything_lose_nothing,
+                triggers::a_trigger_outlasts_the_process,
+                triggers::the_first_observation_is_noted,
+                triggers::what_names_nothing_is_refused,
+                triggers::a_firing_and_its_dispatch_are_one,
+                triggers::an_event_is_claimed_once,
+                triggers::what_waits_may_fire_later,
+                triggers::a_stopped_trigger_fires_no_more,
+                triggers::triggers_are_listed_in_pages,
+                triggers::a_history_has_an_end,
+                triggers::what_was_fired_and_has_not_ended_is_known,
+                triggers::a_purge_spares_what_triggers_need,
                 contents::sizes_around_every_limit_come_back,
                 contents::a_dropped_writer_leaves_nothing,
                 contents::one_content_written_twice_at_once_is_one,

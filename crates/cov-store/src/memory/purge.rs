@@ -78,8 +78,11 @@ fn purgeable(state: &State, query: &PurgeQuery) -> Vec<DispatchId> {
 }
 
 fn is_under_way(state: &State, root: &DispatchId) -> bool {
-    let mut entries = hierarchy(state, root).into_iter().filter_map(|id| state.entry(&id).ok());
-    entries.any(|entry| {
+    let hierarchy = hierarchy(state, root);
+    if hierarchy.iter().any(|dispatch| state.triggers.need(dispatch)) {
+        return true;
+    }
+    hierarchy.iter().filter_map(|id| state.entry(id).ok()).any(|entry| {
         let status = entry.state.status;
         !status.is_terminal() && !is_before_start(status)
     })

@@ -13,6 +13,7 @@ use cov_core::result::Summary;
 use cov_core::status::Status;
 use cov_core::time::Timestamp;
 
+use super::triggers::Triggers;
 use crate::fault::{corrupt, internal};
 use crate::model::{
     Change, ChangeSet, DispatchRecord, DispatchState, NodeRecord, NodeState, Query, Registration,
@@ -28,6 +29,7 @@ pub(super) struct State {
     pub(super) order: Vec<DispatchId>,
     pub(super) contents: HashMap<ContentId, ContentRef>,
     pub(super) small: HashMap<ContentId, Bytes>,
+    pub(super) triggers: Triggers,
 }
 
 #[derive(Debug, Clone)]
@@ -130,6 +132,7 @@ impl State {
             // After all others.
             Change::Fulfil { .. } => Ok(()),
             Change::Link { node, child } => self.link(&set.dispatch, *node, child),
+            Change::Firing(decision) => self.triggers.claim(decision),
         }
     }
 

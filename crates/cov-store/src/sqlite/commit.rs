@@ -4,6 +4,7 @@
 mod batch;
 mod links;
 mod statements;
+mod triggers;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::fault::{corrupt, from_sql, internal};
 use crate::files::Files;
 use crate::model::ChangeSet;
 use batch::Batch;
+use triggers::Refusal;
 
 impl SqliteStore {
     pub(super) async fn apply(&self, batch: &[ChangeSet]) -> Result<(), Error> {
@@ -94,6 +96,7 @@ async fn write(
     statements::find_dispatches(connection, batch).await?;
     statements::insert_dispatches(connection, batch).await?;
     batch.check()?;
+    triggers::put_decisions(connection, &batch.firings, Refusal::Report).await?;
     let in_files = statements::insert_contents(connection, batch).await?;
     check_files(files, in_files).await?;
     let contents = statements::find_contents(connection, batch).await?;

@@ -11,6 +11,7 @@ mod restore;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod triggers;
 
 pub use self::restore::Restored;
 

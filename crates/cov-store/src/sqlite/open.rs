@@ -35,6 +35,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "index awaited assets",
         include_str!("../../migrations/sqlite/0002_index_awaited_assets.sql"),
     ),
+    (3, "create triggers", include_str!("../../migrations/sqlite/0003_create_triggers.sql")),
 ];
 
 /// How long a statement waits for a lock that another process holds, such as a backup.

@@ -9,10 +9,12 @@
 use cov_core::asset::ContentRef;
 use cov_core::ids::{ContentId, DispatchId};
 use cov_core::status::Status;
+use cov_core::trigger::TriggerState;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, QueryBuilder, Sqlite};
 
 use super::query::UNFINISHED;
+use super::rows::triggers::state_code;
 use super::rows::{read_content, read_id};
 use super::{SqliteStore, lock};
 use crate::Error;
@@ -275,7 +277,7 @@ impl Drop for OnEnd<'_> {
     }
 }
 
-/// Those of `roots` below which something is under way.
+/// Those of `roots` below which something is under way, or is run again by a trigger.
 async fn busy_roots(
     connection: &mut SqliteConnection,
     roots: &[String],
@@ -284,10 +286,12 @@ async fn busy_roots(
         UNFINISHED.iter().map(|status| i64::from(Status::code(*status))).collect();
     sqlx::query_scalar(hierarchies!(
         "SELECT DISTINCT h.root FROM hierarchy h JOIN dispatches d \
-         ON d.dispatch_id = h.dispatch_id WHERE d.status IN (SELECT value FROM json_each(?2))"
+         ON d.dispatch_id = h.dispatch_id WHERE d.status IN (SELECT value FROM json_each(?2)) \
+         OR EXISTS (SELECT 1 FROM triggers t WHERE t.dispatch_id = d.dispatch_id AND t.state <> ?3)"
     ))
     .bind(json(roots))
     .bind(json_numbers(&codes))
+    .bind(state_code(TriggerState::Stopped))
     .fetch_all(connection)
     .await
     .map_err(from_sql)

@@ -1,6 +1,8 @@
 //! How values are written in rows and blobs, and read back with every check. The only module
 //! that knows the stored spelling of anything.
 
+pub(super) mod triggers;
+
 use bincode::{Decode, Encode};
 use cov_core::asset::{Announced, AssetAddress, AssetKey, AssetState, ContentRef};
 use cov_core::error::Fault;
@@ -301,7 +303,7 @@ pub(super) fn read_u32(number: i64) -> Reading<u32> {
     u32::try_from(number).map_err(|_wrong_size| format!("{number} is out of range"))
 }
 
-fn read_status(code: i64) -> Reading<Status> {
+pub(super) fn read_status(code: i64) -> Reading<Status> {
     let status = u8::try_from(code).ok().and_then(Status::from_code);
     status.ok_or_else(|| format!("{code} is no status"))
 }

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use cov_store::conformance::fixtures::register;
-use cov_store::{Error, SqliteStore, Store};
+use cov_store::conformance::fixtures::{id, register};
+use cov_store::{Error, SqliteStore, Store, TriggerStore};
 use sqlx::{ConnectOptions, Connection};
 
 /// A connection to the database of `folder`, beside the store.
@@ -89,4 +89,31 @@ async fn a_half_made_database_is_made_anew() {
     store.commit(&[register("a", 1)]).await.unwrap();
     let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(names.into_iter().all(|name| !name.to_string_lossy().contains(".new")));
+}
+
+/// A data directory of the schema before triggers is taken over with everything in it.
+#[tokio::test]
+async fn an_older_schema_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path()).await.unwrap();
+    store.commit(&[register("a", 3)]).await.unwrap();
+    drop(store);
+    let mut connection = beside(folder.path()).await;
+    for statement in [
+        "DROP TABLE trigger_payloads",
+        "DROP TABLE trigger_firings",
+        "DROP TABLE trigger_marks",
+        "DROP TABLE trigger_settings",
+        "DROP TABLE triggers",
+        "DELETE FROM _sqlx_migrations WHERE version > 2",
+    ] {
+        sqlx::query(statement).execute(&mut connection).await.unwrap();
+    }
+    let tables = "SELECT name FROM sqlite_schema WHERE name LIKE 'trigger%'";
+    let left: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut connection).await.unwrap();
+    assert_eq!(left, Vec::<String>::new(), "the old schema knows nothing of triggers");
+    connection.close().await.unwrap();
+    let store = SqliteStore::open(folder.path()).await.unwrap();
+    assert_eq!(store.record(&id("a")).await.unwrap().nodes.len(), 3);
+    assert_eq!(store.live_triggers().await.unwrap(), []);
 }

@@ -12,6 +12,7 @@ use super::super::Known;
 use crate::Error;
 use crate::fault::internal;
 use crate::model::{Change, ChangeSet, DispatchState, NodeState, Registration};
+use crate::triggers::Decision;
 
 /// A batch by table. A *slot* is the index of a dispatch in `dispatches`.
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ pub(super) struct Batch<'a> {
     /// Contents that every asset which awaits them gets.
     pub(super) fulfilled: Vec<(usize, ContentRef)>,
     pub(super) links: Vec<Link>,
+    /// The decisions of triggers that made or start the dispatches.
+    pub(super) firings: Vec<&'a Decision>,
 }
 
 /// What changes of a dispatch's own row; one a dispatch.
@@ -59,7 +62,8 @@ impl<'a> Batch<'a> {
             for change in &set.changes {
                 batch.add(slot, set.at, change);
             }
-            let registers = |change: &Change| matches!(change, Change::Register(_));
+            let registers =
+                |change: &Change| matches!(change, Change::Register(_) | Change::Firing(_));
             if !set.changes.iter().all(registers) || set.changes.is_empty() {
                 batch.head(slot, set.at);
             }
@@ -84,6 +88,7 @@ impl<'a> Batch<'a> {
                 let child = self.slot(child);
                 self.links.push(Link { parent: slot, node: *node, child, at_registration: false });
             }
+            Change::Firing(decision) => self.firings.push(decision),
         }
     }
 

@@ -20,10 +20,10 @@ use crate::sqlite::rows::{encode_plan, node_column, read_u32};
 const ROWS: [usize; 3] = [64, 8, 1];
 
 /// A statement for many rows: `head`, then one list of `columns` placeholders a row, then `tail`.
-struct Bulk {
-    head: &'static str,
-    columns: usize,
-    tail: &'static str,
+pub(super) struct Bulk {
+    pub(super) head: &'static str,
+    pub(super) columns: usize,
+    pub(super) tail: &'static str,
 }
 
 /// The values of one statement.
@@ -52,7 +52,7 @@ impl Bulk {
     }
 
     /// Runs the statement for all `items` and returns the rows that it gives back.
-    async fn run<T: Sync>(
+    pub(super) async fn run<T: Sync>(
         &self,
         connection: &mut SqliteConnection,
         items: &[T],
