@@ -39,6 +39,12 @@ pub enum Error {
     /// There is no such trigger, or dispatch.
     #[error("{0}")]
     NotFound(String),
+    /// It does not fit the present state, like resuming a trigger that was stopped.
+    #[error("{0}")]
+    Conflict(String),
+    /// The caller did not prove that it may do this, like a webhook with a wrong signature.
+    #[error("{0}")]
+    Forbidden(String),
     /// The host cannot take it now; nothing was changed.
     #[error("{0}")]
     Unavailable(String),
@@ -54,6 +60,8 @@ impl Error {
             }
             Self::Observe(_) | Self::Refused(_) => ErrorKind::Invalid,
             Self::NotFound(_) => ErrorKind::NotFound,
+            Self::Conflict(_) => ErrorKind::Conflict,
+            Self::Forbidden(_) => ErrorKind::Forbidden,
             Self::Unavailable(_) => ErrorKind::Unavailable,
         }
     }

@@ -52,7 +52,8 @@ pub trait TriggerHost: Debug + Send + Sync + 'static {
     /// The store is unavailable.
     async fn delete(&self, trigger: &TriggerId) -> Result<(), Error>;
 
-    /// Notes what the observer suffers from, or that it is well again.
+    /// Notes what the observer suffers from, or that it is well. The latter also notes that it
+    /// has observed: see [`Loaded::has_observed`].
     ///
     /// # Errors
     /// The store is unavailable.
@@ -78,6 +79,24 @@ pub trait TriggerHost: Debug + Send + Sync + 'static {
     /// The store is unavailable.
     async fn marks(&self, trigger: &TriggerId) -> Result<Marks, Error>;
 
+    /// A trigger, whatever its state; `None` if there is none of this id.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    async fn record(&self, trigger: &TriggerId) -> Result<Option<TriggerRecord>, Error>;
+
+    /// Whether a trigger was ever registered for this dispatch, those that are stopped included.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    async fn has_triggers(&self, dispatch: &DispatchId) -> Result<bool, Error>;
+
+    /// How an event was decided; `None` if it was not.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    async fn firing(&self, trigger: &TriggerId, event_key: &str) -> Result<Option<Firing>, Error>;
+
     /// What is under way of a trigger's dispatches.
     ///
     /// # Errors
@@ -87,13 +106,18 @@ pub trait TriggerHost: Debug + Send + Sync + 'static {
     /// Claims the event and makes its dispatch, in one transaction; then starts the dispatch. If
     /// the original never ran, it is started itself and no other one made. An event that was
     /// claimed before, also by a crash of long ago, makes nothing and answers with the dispatch
-    /// of then.
+    /// of then. A row that waited keeps its payload if the claim brings none.
     ///
     /// # Errors
-    /// Nothing was claimed, or what was claimed is started later.
+    /// Nothing was claimed, or what was claimed is started later. [`Error::Refused`] and
+    /// [`Error::NotFound`] are final: the event was skipped before, or there is no such dispatch
+    /// any more. Others are tried again; [`Error::Unavailable`] also says that the original has
+    /// begun to run meanwhile.
     async fn fire(&self, claim: Claim) -> Result<DispatchId, Error>;
 
-    /// Keeps decisions that make no dispatch, all in one transaction.
+    /// Keeps decisions that make no dispatch, all in one transaction. About an event that was
+    /// fired or skipped before, only the marks and `decided_until` are taken. A row that waited
+    /// keeps its payload if the new one brings none.
     ///
     /// # Errors
     /// Nothing was kept.

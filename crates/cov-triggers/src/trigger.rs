@@ -58,6 +58,17 @@ pub trait Trigger: Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Decides whether a call from outside, with `signature` over `body`, may fire it. The
+    /// comparison must take the same time whatever is wrong.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] when the caller did not prove it; [`Error::Refused`] when it is not
+    /// meant to be called at all, which is the default.
+    fn admit(&self, signature: Option<&str>, body: &[u8]) -> Result<(), Error> {
+        let _unused = (signature, body);
+        Err(Error::Refused(format!("a {} has no address to call", self.name())))
+    }
+
     /// What it would see if it looked now: one line each for people; fires nothing.
     ///
     /// # Errors
