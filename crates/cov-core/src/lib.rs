@@ -10,12 +10,14 @@
 
 pub mod asset;
 pub mod backup;
+pub mod bundle;
 pub mod error;
 pub mod executor;
 pub mod frames;
 pub mod graph;
 pub mod ids;
 pub mod manifest;
+pub mod platform;
 pub mod result;
 pub mod state;
 pub mod status;
