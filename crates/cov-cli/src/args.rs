@@ -12,7 +12,7 @@ Exit codes:
   0  done
   1  it could not be done
   2  wrong options
-  3  no server runs in the background (status, purge)
+  3  no server runs in the background (status, purge, backup)
   4  a server runs already, with other options (start)";
 
 /// Runs a dispatch server in the background and shows what it does.
@@ -41,6 +41,10 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Remove dispatches that have ended, for good, and what no other dispatch refers to
     Purge(Purge),
+    /// Write a backup of everything that the server in the background keeps, while it runs
+    Backup(Backup),
+    /// Fill an empty data directory from a backup; needs no server that runs
+    Restore(Restore),
     /// Show the versions of this program and of the server
     Version,
 }
@@ -72,6 +76,32 @@ pub(crate) struct Purge {
     /// Remove nothing, only say what would be removed
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// Where to write a backup.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Backup {
+    /// The file to write, a tar archive
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// What to restore, and where.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Restore {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The folder to fill, empty or not there yet [default: $XDG_DATA_HOME/cov, or
+    /// ~/.local/share/cov] [env: COV_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Configuration file, in TOML, that may name the folder [env: COV_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// A number with a unit.

@@ -1,9 +1,11 @@
 //! One module per command. Each gathers what it has to say in a report; printing is the output's
 //! business.
 
+mod backup;
 mod logs;
 mod purge;
 mod restart;
+mod restore;
 mod start;
 mod status;
 mod stop;
@@ -32,6 +34,8 @@ pub(crate) async fn run(command: Command, printer: &Printer) -> Result<Code, Err
         Command::Status => status::run(&state, printer).await,
         Command::Logs(logs) => logs::run(&state, &logs, printer).await,
         Command::Purge(purge) => purge::run(&state, &purge, printer).await,
+        Command::Backup(backup) => backup::run(&state, &backup, printer).await,
+        Command::Restore(restore) => restore::run(&restore, printer).await,
         Command::Version => version::run(&state, printer).await,
     }
 }

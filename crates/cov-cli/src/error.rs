@@ -63,6 +63,15 @@ pub(crate) enum Error {
     #[error("{what} was not done")]
     #[diagnostic(help("`cov logs` shows what the server says of it"))]
     Refused { what: &'static str, source: cov_client::Error },
+    #[error("{} exists", path.display())]
+    #[diagnostic(help("choose another name, or replace it with --force"))]
+    Exists { path: PathBuf },
+    #[error("what the server sent is no backup: {source}")]
+    #[diagnostic(help("`cov logs` shows why, if the server broke it off; nothing was kept"))]
+    Backup { source: cov_core::backup::Error },
+    #[error("the backup was not restored ({how})")]
+    #[diagnostic(help("{}", said.trim()))]
+    NotRestored { how: String, said: String },
     #[error("{what} does not work")]
     System { what: &'static str, source: io::Error },
     #[error("the option {0:?} is no text")]
@@ -86,6 +95,9 @@ impl Error {
             | Self::NoLog { .. }
             | Self::NoAnswer { .. }
             | Self::Refused { .. }
+            | Self::Exists { .. }
+            | Self::Backup { .. }
+            | Self::NotRestored { .. }
             | Self::System { .. }
             | Self::NoText(_)
             | Self::Output(_) => Code::Failed,

@@ -6,7 +6,7 @@ mod json;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
@@ -30,12 +30,25 @@ pub(crate) enum Report {
     Status(Running),
     /// Dispatches were removed, or would be.
     Purged { dry_run: bool, dispatches: u64, contents: u64, bytes: u64 },
+    /// A backup was written.
+    BackedUp { file: PathBuf, contents: u64, bytes: u64 },
+    /// A data directory was filled.
+    Restored(Restored),
     /// Versions.
     Version {
         client: &'static str,
         server_installed: Option<String>,
         server_running: Option<String>,
     },
+}
+
+/// What was brought back from a backup, as the server says it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Restored {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) dispatches: u64,
+    pub(crate) contents: u64,
+    pub(crate) bytes: u64,
 }
 
 /// What is known of a server that runs.

@@ -6,7 +6,7 @@ mod launch;
 mod state;
 
 pub(crate) use self::identity::{has_ended, uptime};
-pub(crate) use self::launch::{launch, program};
+pub(crate) use self::launch::{FATAL, launch, program};
 pub(crate) use self::state::{Lock, Record, State};
 
 use std::time::Duration;

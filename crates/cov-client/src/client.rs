@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use cov_core::error::Problem;
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -258,6 +259,18 @@ impl Client {
         body: Bytes,
         tries: u32,
     ) -> Result<Answer, Error> {
+        let response = self.send(method, path, body, tries).await?;
+        self.collect(path, response, tries).await
+    }
+
+    /// Sends a request and returns when the answer begins.
+    pub(crate) async fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Bytes,
+        tries: u32,
+    ) -> Result<Response<Incoming>, Error> {
         let url = self.url(path);
         let mut request = Request::builder();
         if !body.is_empty() {
@@ -270,17 +283,24 @@ impl Client {
             .header(ACCEPT, "application/json, application/problem+json")
             .body(Full::new(body))
             .map_err(|error| Error::Address { address: url.clone(), reason: error.to_string() })?;
-        let response = match self.inner.http.request(request).await {
-            Ok(response) => response,
-            Err(error) if error.is_connect() => {
-                let source = Box::new(error);
-                return Err(Error::Unreachable { url, tries, source });
+        self.inner.http.request(request).await.map_err(|error| {
+            let is_connect = error.is_connect();
+            let source = Box::new(error);
+            match is_connect {
+                true => Error::Unreachable { url, tries, source },
+                false => Error::Interrupted { url, tries, source },
             }
-            Err(error) => {
-                let source = Box::new(error);
-                return Err(Error::Interrupted { url, tries, source });
-            }
-        };
+        })
+    }
+
+    /// The whole of an answer that has begun.
+    pub(crate) async fn collect(
+        &self,
+        path: &str,
+        response: Response<Incoming>,
+        tries: u32,
+    ) -> Result<Answer, Error> {
+        let url = self.url(path);
         let (head, body) = response.into_parts();
         let limit = self.inner.answer_bytes_max;
         match Limited::new(body, limit).collect().await {
@@ -314,7 +334,12 @@ impl Client {
         }
     }
 
-    fn url(&self, path: &str) -> String {
+    /// How long one try may take.
+    pub(crate) fn try_limit(&self) -> Duration {
+        self.inner.try_timeout
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.inner.base)
     }
 

@@ -29,5 +29,5 @@ pub use client::{Builder, Client};
 pub use dispatches::{Dispatch, Filter, Node, Page};
 pub use error::{Error, Kind};
 pub use health::Health;
-pub use maintenance::{Purge, Purged};
+pub use maintenance::{Backup, Purge, Purged};
 pub use retry::RetryPolicy;

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use cov_core::status::Status;
+use http::Method;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use serde::Deserialize;
 
 use crate::client::Client;
@@ -30,6 +34,42 @@ pub struct Purged {
     pub bytes: u64,
 }
 
+/// A backup on its way from the server: a tar archive in the form of [`cov_core::backup`], which
+/// is whole only if a [`cov_core::backup::Reader`] has found its end.
+#[derive(Debug)]
+pub struct Backup {
+    body: Incoming,
+    url: String,
+    limit: Duration,
+}
+
+impl Backup {
+    /// The next bytes; `None` behind the last.
+    ///
+    /// # Errors
+    /// The connection broke, or nothing came for as long as one try may take.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let Self { body, url, limit } = self;
+        loop {
+            let frame = tokio::time::timeout(*limit, body.frame()).await;
+            let frame = frame.map_err(|_elapsed| Error::TimedOut {
+                url: url.clone(),
+                tries: 1,
+                limit: *limit,
+            })?;
+            let Some(frame) = frame else { return Ok(None) };
+            let frame = frame.map_err(|error| Error::Interrupted {
+                url: url.clone(),
+                tries: 1,
+                source: Box::new(error),
+            })?;
+            if let Ok(bytes) = frame.into_data() {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+}
+
 impl Client {
     /// Removes ended dispatches, for good, and what no other dispatch refers to.
     ///
@@ -52,5 +92,37 @@ impl Client {
             "dry_run": purge.dry_run,
         });
         self.post_json("/api/v3/purge", &body).await
+    }
+
+    /// Begins a backup of everything that the server keeps, while it runs.
+    ///
+    /// # Errors
+    /// Whatever keeps the server from answering. It is sent once.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut backup = client.backup().await?;
+    /// let mut check = cov_core::backup::Reader::default();
+    /// while let Some(bytes) = backup.next().await? {
+    ///     let mut unchecked = &bytes[..];
+    ///     while check.next(&mut unchecked)?.is_some() {}
+    ///     // Here the bytes are written to a file.
+    /// }
+    /// println!("{} contents", check.finish()?.contents);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn backup(&self) -> Result<Backup, Error> {
+        const PATH: &str = "/api/v3/backup";
+        let limit = self.try_limit();
+        let url = self.url(PATH);
+        let timed_out = |_| Error::TimedOut { url: url.clone(), tries: 1, limit };
+        let sending = self.send(&Method::POST, PATH, Bytes::new(), 1);
+        let response = tokio::time::timeout(limit, sending).await.map_err(timed_out)??;
+        if !response.status().is_success() {
+            let answer = tokio::time::timeout(limit, self.collect(PATH, response, 1));
+            return Err(self.answered(PATH, &answer.await.map_err(timed_out)??));
+        }
+        Ok(Backup { body: response.into_body(), url, limit })
     }
 }

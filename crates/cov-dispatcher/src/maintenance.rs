@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cov_core::status::Status;
 use cov_core::time::Timestamp;
+use cov_store::BackupReader;
 use cov_store::model::{PurgeQuery, Purged};
 
 use crate::{Error, Handle};
@@ -41,5 +42,17 @@ impl Handle {
             Ok(outcome) => Ok(outcome?),
             Err(error) => Err(Error::Internal(format!("the purge ended badly: {error}"))),
         }
+    }
+
+    /// Begins a backup of everything that is stored now, in the form of [`cov_core::backup`].
+    /// Dispatches go on meanwhile.
+    ///
+    /// # Errors
+    /// A stored content is damaged, or the store is unavailable or has no space for its snapshot.
+    pub async fn backup(&self) -> Result<Box<dyn BackupReader>, Error> {
+        if self.shared().closing.is_cancelled() {
+            return Err(Error::Stopping);
+        }
+        Ok(self.shared().store.backup().await?)
     }
 }

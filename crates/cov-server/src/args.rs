@@ -18,6 +18,8 @@ pub struct Args {
     pub print_config: bool,
     /// Leave the session of whoever started this process, so that it outlives a terminal.
     pub own_session: bool,
+    /// Fill the data directory from this backup and end.
+    pub restore: Option<PathBuf>,
 }
 
 impl Args {
@@ -43,6 +45,7 @@ impl Args {
             sources,
             print_config: matches.get_flag("print-config"),
             own_session: matches.get_flag("own-session"),
+            restore: matches.get_one::<PathBuf>("restore").cloned(),
         })
     }
 }
@@ -72,6 +75,12 @@ pub(crate) fn command() -> Command {
         .action(ArgAction::SetTrue)
         .hide(true)
         .help("Start a session of its own, away from the terminal");
+    let restore = Arg::new("restore")
+        .long("restore")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .conflicts_with("print-config")
+        .help("Fill the data directory, which must be empty or not exist, from a backup, and end");
     let settings = SETTINGS.iter().map(|setting| {
         let arg = Arg::new(setting.key).long(setting.flag());
         let arg = match setting.shape {
@@ -87,7 +96,7 @@ pub(crate) fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("Runs workflows of electrons and keeps their results")
         .args(settings)
-        .args([config, print, own_session])
+        .args([config, print, restore, own_session])
         .after_help(EXIT_CODES)
 }
 

@@ -10,7 +10,7 @@ use crate::config::Faults;
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0    stopped as asked
-  1    a fault of the server or of the machine
+  1    a fault of the server or of the machine, or a backup that cannot be restored
   2    wrong options or configuration
   3    the address cannot be listened on, for example because another server uses it
   4    the data directory cannot be used, for example because another server uses it
@@ -36,6 +36,15 @@ pub enum Error {
     #[error("the data directory {} cannot be used", path.display())]
     Data {
         /// The directory.
+        path: PathBuf,
+        /// What the store said.
+        #[source]
+        source: cov_store::Error,
+    },
+    /// The backup cannot be restored.
+    #[error("{} is not restored", path.display())]
+    Restore {
+        /// The backup.
         path: PathBuf,
         /// What the store said.
         #[source]
@@ -80,7 +89,7 @@ impl Error {
             Self::Config(_) => Kind::Config,
             Self::Listen { .. } => Kind::Listen,
             Self::Data { .. } => Kind::Data,
-            Self::Part { .. } | Self::Ended { .. } => Kind::Fault,
+            Self::Restore { .. } | Self::Part { .. } | Self::Ended { .. } => Kind::Fault,
         }
     }
 
@@ -106,6 +115,13 @@ impl Error {
             ),
             Self::Data { .. } => Some(
                 "make sure that this user may write there and that the disk has space, or choose another folder with --data-dir"
+                    .to_owned(),
+            ),
+            Self::Restore { source: cov_store::Error::Refused(_), .. } => {
+                Some("nothing was changed; choose another backup, or another folder with --data-dir".to_owned())
+            }
+            Self::Restore { .. } => Some(
+                "nothing was changed; make sure that this user may write there and that the disk has space"
                     .to_owned(),
             ),
             Self::Config(_) | Self::Part { .. } | Self::Ended { .. } => None,

@@ -13,6 +13,9 @@ pub mod signal;
 pub mod telemetry;
 
 use std::io::{self, Write as _};
+use std::path::Path;
+
+use cov_store::SqliteStore;
 
 pub use crate::config::Config;
 pub use crate::error::{Error, Kind};
@@ -52,6 +55,27 @@ pub async fn run(config: Config) -> Result<(), Error> {
     outcome?;
     server.stop().await;
     Ok(())
+}
+
+/// Fills the data directory from a backup, and says on the standard output, in one line of JSON,
+/// what was brought back.
+///
+/// # Errors
+/// The directory is not empty, the archive is no whole backup, or the disk does not do its part;
+/// the directory is as it was.
+pub async fn restore(archive: &Path, config: &Config) -> Result<(), Error> {
+    let failed = |source| Error::Restore { path: archive.to_path_buf(), source };
+    let restored = SqliteStore::restore(archive, &config.data_dir).await.map_err(failed)?;
+    let said = serde_json::json!({
+        "data_dir": std::path::absolute(&config.data_dir).unwrap_or(config.data_dir.clone()),
+        "dispatches": restored.dispatches,
+        "contents": restored.contents,
+        "bytes": restored.bytes,
+    });
+    writeln!(io::stdout(), "{said}").map_err(|source| {
+        let part = "the standard output";
+        Error::Part { part, source: Box::new(source) }
+    })
 }
 
 fn announce(server: &Server) {

@@ -39,7 +39,10 @@ fn run(args: &Args) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|source| failed("the event loop", source))?;
-    runtime.block_on(cov_server::run(config))
+    match &args.restore {
+        Some(archive) => runtime.block_on(cov_server::restore(archive, &config)),
+        None => runtime.block_on(cov_server::run(config)),
+    }
 }
 
 fn failed(part: &'static str, source: std::io::Error) -> Error {

@@ -1,6 +1,6 @@
 //! Reports for people.
 
-use super::{Report, Running};
+use super::{Report, Restored, Running};
 
 pub(super) fn text(report: &Report) -> String {
     match report {
@@ -17,6 +17,14 @@ pub(super) fn text(report: &Report) -> String {
             let verb = if *dry_run { "Would remove" } else { "Removed" };
             format!("{verb} {dispatches} dispatches and {contents} contents of {bytes} bytes.")
         }
+        Report::BackedUp { file, contents, bytes } => format!(
+            "Wrote the database and {contents} large contents, {bytes} bytes, to {}.",
+            file.display()
+        ),
+        Report::Restored(Restored { data_dir, dispatches, contents, .. }) => format!(
+            "Restored {dispatches} dispatches and {contents} large contents into {}.",
+            data_dir.display()
+        ),
         Report::Version { client, server_installed, server_running } => {
             versions(client, server_installed.as_deref(), server_running.as_deref())
         }

@@ -20,7 +20,7 @@ const PROGRAM: &str = "cov-server";
 const READY: &str = "cov-server ready at ";
 
 /// How the server begins an error that ends it.
-const FATAL: &str = "cov-server: ";
+pub(crate) const FATAL: &str = "cov-server: ";
 
 /// How long a server may take until it is ready. It reloads unfinished dispatches before.
 const READY_MAX: Duration = Duration::from_secs(120);

@@ -1,6 +1,8 @@
 //! The real programs: `cov` from the outside, and the `cov-server` that it starts.
 
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod lifecycle;

@@ -5,8 +5,10 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
+use axum::response::IntoResponse;
 use cov_core::status::Status;
+use cov_dispatcher::store::BackupReader;
 use serde::{Deserialize, Serialize};
 
 use crate::App;
@@ -53,4 +55,18 @@ pub(super) async fn purge(
         contents: purged.contents,
         bytes: purged.bytes,
     }))
+}
+
+/// Sends a backup as it is made. No GET, so that no web page can ask for one by naming it. A
+/// fault midway breaks the connection off, and the archive has no end then.
+pub(super) async fn backup(State(shared): App) -> Result<impl IntoResponse, Refusal> {
+    let reader = shared.handle.backup().await?;
+    let step = |mut reader: Box<dyn BackupReader>| async move {
+        let piece = reader.next().await.inspect_err(|error| {
+            tracing::error!(%error, "a backup was broken off");
+        })?;
+        Ok::<_, cov_dispatcher::store::Error>(piece.map(|piece| (piece, reader)))
+    };
+    let pieces = futures_util::stream::try_unfold(reader, step);
+    Ok(([(header::CONTENT_TYPE, "application/x-tar")], Body::from_stream(pieces)))
 }

@@ -20,4 +20,5 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/api/v3/dispatches/{dispatch}/redispatch-plan", get(dispatches::redispatch_plan))
         .route("/api/v3/dispatches/{dispatch}/nodes/{node}", get(nodes::show))
         .route("/api/v3/purge", post(maintenance::purge))
+        .route("/api/v3/backup", post(maintenance::backup))
 }

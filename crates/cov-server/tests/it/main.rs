@@ -1,6 +1,8 @@
 //! The server as a program, and inside another program.
 
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod embedded;
 #[cfg(test)]
 mod program;
