@@ -47,7 +47,7 @@ enum State {
     /// Gathers a JSON member.
     Json { member: Member, size: u64, text: Vec<u8> },
     /// Hands out data.
-    Data { member: Member, size: u64, left: u64, digest: ContentDigest },
+    Data { member: Member, size: u64, left: u64, digest: Box<ContentDigest> },
     /// Passes over zeros.
     Padding { left: usize },
     /// Passes over the zeros at the end.
@@ -142,8 +142,7 @@ impl Reader {
             }
             Member::Database | Member::Content(_) => {
                 self.bytes += size;
-                self.state =
-                    State::Data { member, size, left: size, digest: ContentDigest::default() };
+                self.state = State::Data { member, size, left: size, digest: Box::default() };
                 Ok(Some(Event::Begin { member, size }))
             }
         }
@@ -177,7 +176,7 @@ impl Reader {
             }
             State::Data { member, size, left: 0, digest } => {
                 let (member, size) = (*member, *size);
-                let content = std::mem::take(digest).finish();
+                let content = std::mem::take(digest.as_mut()).finish();
                 if let Member::Content(id) = member
                     && id != content.id
                 {

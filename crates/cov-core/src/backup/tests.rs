@@ -25,8 +25,11 @@ fn archive(database: &[u8], contents: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
+/// Names and data.
+type Members = Vec<(String, Vec<u8>)>;
+
 /// The members of an archive that is read in pieces.
-fn read(bytes: &[u8], piece: usize) -> Result<(Vec<(String, Vec<u8>)>, Inventory), Error> {
+fn read(bytes: &[u8], piece: usize) -> Result<(Members, Inventory), Error> {
     let mut reader = Reader::default();
     let mut members = Vec::new();
     for mut input in bytes.chunks(piece.max(1)) {

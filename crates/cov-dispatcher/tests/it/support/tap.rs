@@ -11,7 +11,7 @@ use cov_core::ids::{ContentId, DispatchId, NodeId};
 use cov_core::result::Summary;
 use cov_store::conformance::Opened;
 use cov_store::model::{ChangeSet, DispatchRecord, PurgeQuery, Purged, Query, StoredDispatch};
-use cov_store::{Awaited, Blob, ContentWriter, Contents, Error, Staged, Store};
+use cov_store::{Awaited, BackupReader, Blob, ContentWriter, Contents, Error, Staged, Store};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, RwLock};
 
 /// The store that a dispatcher gets.
@@ -183,6 +183,10 @@ impl Store for Tap {
 
     async fn purge(&self, query: &PurgeQuery) -> Result<Purged, Error> {
         pass!(self, store.purge(query))
+    }
+
+    async fn backup(&self) -> Result<Box<dyn BackupReader>, Error> {
+        pass!(self, store.backup())
     }
 }
 
