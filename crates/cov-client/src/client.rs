@@ -192,6 +192,18 @@ impl Client {
         self.read_json(path, &answer)
     }
 
+    /// Posts JSON to `path`, again if need be: for calls that do the same thing when they are
+    /// repeated.
+    pub(crate) async fn post_json_again<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<T, Error> {
+        let body = Bytes::from(body.to_string());
+        let answer = self.call_until_answered(&Method::POST, path, body).await?;
+        self.read_json(path, &answer)
+    }
+
     pub(crate) fn read_json<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -207,19 +219,30 @@ impl Client {
         })
     }
 
-    /// Sends a request until it is answered or the policy gives up. An answer that says *try
-    /// again later* counts as a failed try; every other one is returned as it is.
+    /// Sends a request without a body until it is answered or the policy gives up.
     pub(crate) async fn call(&self, method: &Method, path: &str) -> Result<Answer, Error> {
+        self.call_until_answered(method, path, Bytes::new()).await
+    }
+
+    /// Sends a request, which must do the same thing when it is repeated, until it is answered
+    /// or the policy gives up. An answer that says *try again later* counts as a failed try;
+    /// every other one is returned as it is.
+    async fn call_until_answered(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Answer, Error> {
         let begin = Instant::now();
         let mut tries = 0;
         loop {
             tries += 1;
-            let outcome = self.call_once(method, path, Bytes::new(), tries).await;
+            let outcome = self.call_once(method, path, body.clone(), tries).await;
             let (again, asked) = match &outcome {
                 Ok(answer) => (is_temporary(answer.status), retry_after(&answer.headers)),
                 Err(error) => (is_transient(error), None),
             };
-            if !again || !method.is_idempotent() {
+            if !again {
                 return outcome;
             }
             let wait = self.inner.retry.wait(tries, begin.elapsed(), asked, self.jitter());

@@ -19,6 +19,7 @@
 #![deny(missing_docs)]
 
 mod client;
+mod commands;
 mod dispatches;
 mod error;
 mod health;
@@ -26,6 +27,7 @@ mod maintenance;
 mod retry;
 
 pub use client::{Builder, Client};
+pub use commands::{Accepted, MissingAsset, Redispatch};
 pub use dispatches::{Dispatch, Filter, Node, Page};
 pub use error::{Error, Kind};
 pub use health::Health;

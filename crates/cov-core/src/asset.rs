@@ -50,11 +50,14 @@ pub enum AssetKey {
     Name,
     /// What a redispatch took over from the earlier dispatch, and why; JSON.
     RedispatchPlan,
+    /// What a client asked for when it chose the id of the dispatch, so that the same request is
+    /// known when it comes again; JSON.
+    Request,
 }
 
 impl AssetKey {
     /// All keys, in the order of their stored numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Function,
         Self::FunctionString,
         Self::Value,
@@ -71,6 +74,7 @@ impl AssetKey {
         Self::SublatticeManifest,
         Self::Name,
         Self::RedispatchPlan,
+        Self::Request,
     ];
 
     /// The keys that a node can have and clients can see.
@@ -114,6 +118,7 @@ impl AssetKey {
             Self::SublatticeManifest => "sublattice_manifest",
             Self::Name => "name",
             Self::RedispatchPlan => "redispatch_plan",
+            Self::Request => "request",
         }
     }
 

@@ -81,9 +81,19 @@ impl Handle {
         reuse: bool,
     ) -> Result<Registered, Error> {
         self.check_open()?;
-        let outcome = redispatch::redispatch(&self.shared, earlier, manifest, reuse).await;
+        let outcome =
+            redispatch::redispatch(&self.shared, earlier, manifest, reuse, Vec::new()).await;
+        self.explain_missing(earlier, outcome).await
+    }
+
+    /// Tells a damaged content apart from one that went with its dispatch: `earlier` may have
+    /// been purged in between, and with it what would have been shared.
+    pub(crate) async fn explain_missing(
+        &self,
+        earlier: &DispatchId,
+        outcome: Result<Registered, Error>,
+    ) -> Result<Registered, Error> {
         if matches!(&outcome, Err(Error::Store(cov_store::Error::Corrupt { .. }))) {
-            // It may have been purged in between, and with it what would have been shared.
             self.summary(earlier).await?;
         }
         outcome
@@ -319,7 +329,7 @@ impl Handle {
     }
 
     /// Gives every announced asset its content, where another upload has brought it.
-    async fn complete_assets(&self, dispatch: &DispatchId) -> Result<(), Error> {
+    pub(crate) async fn complete_assets(&self, dispatch: &DispatchId) -> Result<(), Error> {
         let Awaited { assets, .. } = self.shared.store.awaited(dispatch).await?;
         if assets.is_empty() {
             return Ok(());
@@ -402,7 +412,7 @@ impl Handle {
         check_node_in(&self.summary(dispatch).await?, Some(node))
     }
 
-    fn check_open(&self) -> Result<(), Error> {
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
         if self.is_ready() { Ok(()) } else { Err(Error::Stopping) }
     }
 }

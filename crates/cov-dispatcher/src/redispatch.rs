@@ -17,22 +17,70 @@ use cov_store::{Blob, Staged};
 
 use crate::Error;
 use crate::handle::Registered;
-use crate::registration::{TakenOver, register_with};
+use crate::registration::{Prepared, TakenOver, prepare, register_with};
 use crate::reports::stage;
 use crate::service::Shared;
 
-/// Registers `manifest` as a redispatch of `earlier`.
+/// Registers `manifest` as a redispatch of `earlier`, in one step with `beside`.
 pub(crate) async fn redispatch(
     shared: &Shared,
     earlier: &DispatchId,
-    mut manifest: Manifest,
+    manifest: Manifest,
     reuse: bool,
+    beside: Vec<Change>,
 ) -> Result<Registered, Error> {
     let record = shared.store.record(earlier).await?;
+    redispatch_record(shared, &record, manifest, reuse, beside).await
+}
+
+/// Registers a redispatch of `earlier` as it was, in one step with `beside`.
+pub(crate) async fn redispatch_unchanged(
+    shared: &Shared,
+    earlier: &DispatchId,
+    dispatch_id: Option<DispatchId>,
+    reuse: bool,
+    beside: Vec<Change>,
+) -> Result<Registered, Error> {
+    let record = shared.store.record(earlier).await?;
+    let manifest = Manifest { dispatch_id, ..manifest_of(shared, &record).await? };
+    redispatch_record(shared, &record, manifest, reuse, beside).await
+}
+
+/// Prepares a redispatch of `earlier` as it was, with nothing reused.
+pub(crate) async fn prepare_unchanged(
+    shared: &Shared,
+    earlier: &DispatchId,
+) -> Result<Prepared, Error> {
+    let record = shared.store.record(earlier).await?;
+    let manifest = manifest_of(shared, &record).await?;
+    let (manifest, graph, taken_over) =
+        plan_redispatch(shared, &record, manifest, false, Vec::new()).await?;
+    prepare(shared, manifest, &graph, taken_over).await
+}
+
+async fn redispatch_record(
+    shared: &Shared,
+    record: &DispatchRecord,
+    manifest: Manifest,
+    reuse: bool,
+    beside: Vec<Change>,
+) -> Result<Registered, Error> {
+    let (manifest, graph, taken_over) =
+        plan_redispatch(shared, record, manifest, reuse, beside).await?;
+    register_with(shared, manifest, &graph, taken_over).await
+}
+
+async fn plan_redispatch(
+    shared: &Shared,
+    record: &DispatchRecord,
+    mut manifest: Manifest,
+    reuse: bool,
+    beside: Vec<Change>,
+) -> Result<(Manifest, Graph, TakenOver), Error> {
     let graph = manifest.graph(shared.options.nodes_max)?;
-    let nodes = plan_against(&record, &manifest, &graph, reuse)?;
+    let nodes = plan_against(record, &manifest, &graph, reuse)?;
     manifest.assets.retain(|asset| is_clients(asset.address, &graph));
-    let mut taken_over = take_over(&record, &nodes);
+    let mut taken_over = take_over(record, &nodes);
     let present: HashSet<AssetAddress> =
         taken_over.assets.iter().map(|(address, _)| *address).collect();
     manifest.assets.retain(|asset| !present.contains(&asset.address));
@@ -41,7 +89,8 @@ pub(crate) async fn redispatch(
     let Staged { content, small } = stage(&*shared.contents, Bytes::from(explained)).await?;
     let address = AssetAddress::of_dispatch(AssetKey::RedispatchPlan);
     taken_over.changes.push(Change::Asset { address, content, small });
-    register_with(shared, manifest, &graph, taken_over).await
+    taken_over.changes.extend(beside);
+    Ok((manifest, graph, taken_over))
 }
 
 /// What a redispatch of `earlier` as `manifest` would take over. Changes nothing.
@@ -92,7 +141,7 @@ pub(crate) async fn read_plan(stored: Blob) -> Result<Vec<NodePlan>, Error> {
     serde_json::from_slice(&bytes).map_err(|error| Error::Internal(error.to_string()))
 }
 
-async fn bytes_of(blob: Blob) -> Result<Bytes, Error> {
+pub(crate) async fn bytes_of(blob: Blob) -> Result<Bytes, Error> {
     match blob {
         Blob::Small(bytes) => Ok(bytes),
         Blob::File { path, .. } => match tokio::fs::read(path).await {
@@ -137,7 +186,8 @@ fn is_clients(address: AssetAddress, graph: &Graph) -> bool {
         | AssetKey::Inputs
         | AssetKey::SublatticeManifest
         | AssetKey::Name
-        | AssetKey::RedispatchPlan => false,
+        | AssetKey::RedispatchPlan
+        | AssetKey::Request => false,
     }
 }
 

@@ -58,6 +58,14 @@ pub(crate) struct TakenOver {
     pub(crate) changes: Vec<Change>,
 }
 
+/// A new dispatch, ready to be stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared {
+    pub(crate) registered: Registered,
+    /// Its registration first.
+    pub(crate) changes: Vec<Change>,
+}
+
 /// Registers a checked manifest beside what is taken over.
 pub(crate) async fn register_with(
     shared: &Shared,
@@ -65,6 +73,19 @@ pub(crate) async fn register_with(
     graph: &Graph,
     taken_over: TakenOver,
 ) -> Result<Registered, Error> {
+    let Prepared { registered, changes } = prepare(shared, manifest, graph, taken_over).await?;
+    let (at, dispatch) = (shared.clock.now(), registered.dispatch.clone());
+    shared.committer.commit(ChangeSet { dispatch, at, changes }).await?;
+    Ok(registered)
+}
+
+/// Prepares a checked manifest beside what is taken over.
+pub(crate) async fn prepare(
+    shared: &Shared,
+    manifest: Manifest,
+    graph: &Graph,
+    taken_over: TakenOver,
+) -> Result<Prepared, Error> {
     let announced: Vec<Announced> = manifest.assets.iter().map(|asset| asset.announced).collect();
     let known = shared.store.known_contents(&announced).await?;
     let dispatch = manifest.dispatch_id.clone().unwrap_or_else(|| shared.new_dispatch_id());
@@ -86,9 +107,21 @@ pub(crate) async fn register_with(
     let mut changes = vec![Change::Register(Box::new(registration))];
     changes.extend(names);
     changes.extend(taken_over.changes);
-    let at = shared.clock.now();
-    shared.committer.commit(ChangeSet { dispatch: dispatch.clone(), at, changes }).await?;
-    Ok(Registered { dispatch, uploads })
+    Ok(Prepared { registered: Registered { dispatch, uploads }, changes })
+}
+
+/// Of assets that have no content, those to ask for, so that each content is asked for once.
+pub(crate) fn asked_once(
+    wanted: impl Iterator<Item = (AssetAddress, Announced)>,
+) -> HashSet<AssetAddress> {
+    let mut asked: HashSet<(Sha1Digest, u64)> = HashSet::new();
+    let mut uploads = HashSet::new();
+    for (address, Announced { size, sha1 }) in wanted {
+        if sha1.is_none_or(|sha1| asked.insert((sha1, size))) {
+            uploads.insert(address);
+        }
+    }
+    uploads
 }
 
 /// Announced assets whose content is stored are there already; of the others, each content is
@@ -97,24 +130,19 @@ fn plan_uploads(
     announced: &[ManifestAsset],
     known: Vec<Option<ContentRef>>,
 ) -> (Vec<(AssetAddress, AssetState)>, HashSet<AssetAddress>) {
-    let mut asked: HashSet<(Sha1Digest, u64)> = HashSet::new();
-    let mut uploads = HashSet::new();
+    let mut missing = Vec::new();
     let mut assets = Vec::with_capacity(announced.len());
     for (asset, known) in announced.iter().zip(known) {
-        let Announced { size, sha1 } = asset.announced;
         let state = match known {
             Some(content) => AssetState::Present(content),
             None => {
-                let first = sha1.is_none_or(|sha1| asked.insert((sha1, size)));
-                if first {
-                    uploads.insert(asset.address);
-                }
+                missing.push((asset.address, asset.announced));
                 AssetState::Awaited(asset.announced)
             }
         };
         assets.push((asset.address, state));
     }
-    (assets, uploads)
+    (assets, asked_once(missing.into_iter()))
 }
 
 /// The nodes as they are stored, and the assets that hold names too long for a row.
