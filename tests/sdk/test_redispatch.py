@@ -157,16 +157,21 @@ def test_plain_runs_everything_again_and_leaves_the_original_alone(diary):
     assert facts(ct.get_result(first.dispatch_id)) == before
 
 
-def test_reuse_runs_nothing_and_carries_outputs_logs_and_times(diary):
+def test_reuse_runs_nothing_and_carries_outputs_logs_and_times(server, diary):
     first = first_run(diary, chain)
     second = again(first.dispatch_id, reuse=True)
     assert diary.new() == []
+    ran, reused = (get(server, f"/api/v3/dispatches/{one.dispatch_id}").json()["nodes"] for one in (first, second))
+    times = [[(row["started_at"], row["ended_at"]) for row in rows] for rows in (ran, reused)]
+    assert times[0] == times[1]
     assert completed(second) == first.result
     for old, new in zip(first.get_all_node_results(), second.get_all_node_results()):
         assert str(new["status"]) == "COMPLETED"
         assert new["output"].get_deserialized() == old["output"].get_deserialized()
-        for key in ("node_name", "start_time", "end_time", "stdout", "stderr", "error"):
+        for key in ("node_name", "end_time", "stdout", "stderr", "error"):
             assert new[key] == old[key], key
+        # This is how Covalent shows that a node did not run again.
+        assert new["start_time"] == new["end_time"]
     assert [row["stdout"] for row in nodes(second, "note")] == [f"said by {n}\n" for n in ("first", "second", "beside")]
 
 

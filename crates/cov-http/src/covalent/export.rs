@@ -12,7 +12,7 @@ use cov_core::ids::{DispatchId, NodeId};
 use cov_core::status::Status;
 use cov_core::time::Timestamp;
 use cov_dispatcher::Handle;
-use cov_dispatcher::store::model::DispatchRecord;
+use cov_dispatcher::store::model::{DispatchRecord, NodeRecord};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -220,7 +220,7 @@ impl Export {
             executor_data: executor.map_or(&Value::Null, |spec| &spec.data),
             sub_dispatch_id: node.sub_dispatch.as_ref(),
             status: node.state.status,
-            start_time: node.state.started_at,
+            start_time: shown_start(node),
             end_time: node.state.ended_at,
         })?;
         let is_long = find(&node.assets, AssetAddress::of_node(id, AssetKey::Name)).is_some();
@@ -375,6 +375,14 @@ fn internal(said: &str) -> Refusal {
 
 fn broken_off(refusal: Refusal) -> std::io::Error {
     std::io::Error::other(refusal.code().as_str())
+}
+
+/// When a node is shown to have begun. Covalent shows a result that was taken over from an earlier
+/// dispatch as made in one moment, and its users tell by that what did not run again. The native
+/// API shows when it ran.
+fn shown_start(node: &NodeRecord) -> Option<Timestamp> {
+    let was_taken_over = node.state.status == Status::Completed && node.state.attempt.is_none();
+    if was_taken_over { node.state.ended_at } else { node.state.started_at }
 }
 
 #[cfg(test)]
