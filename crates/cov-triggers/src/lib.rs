@@ -5,6 +5,8 @@
 
 pub mod base;
 mod base_trigger;
+#[cfg(feature = "dir")]
+pub mod dir;
 pub mod error;
 mod ext;
 pub mod fields;
@@ -18,6 +20,8 @@ pub mod trigger;
 
 pub use crate::base::Base;
 pub use crate::base_trigger::BaseTrigger;
+#[cfg(feature = "dir")]
+pub use crate::dir::DirTrigger;
 pub use crate::error::Error;
 pub use crate::ext::TriggerExt;
 pub use crate::fields::{Fields, Seconds};

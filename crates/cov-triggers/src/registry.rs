@@ -40,6 +40,8 @@ impl Registry {
         registry.register(crate::BaseTrigger::NAME, crate::BaseTrigger::from_fields);
         #[cfg(feature = "time")]
         registry.register(crate::TimeTrigger::NAME, crate::TimeTrigger::from_fields);
+        #[cfg(feature = "dir")]
+        registry.register(crate::DirTrigger::NAME, crate::DirTrigger::from_fields);
         registry
     }
 

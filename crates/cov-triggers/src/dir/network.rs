@@ -43,12 +43,7 @@ pub fn blind(number: u64) -> Option<&'static str> {
 #[cfg(target_os = "linux")]
 pub fn file_system(path: &Path) -> io::Result<u64> {
     let statfs = rustix::fs::statfs(path)?;
-    #[expect(
-        clippy::cast_sign_loss,
-        clippy::unnecessary_cast,
-        clippy::useless_conversion,
-        reason = "32 bits of magic, in a field whose type differs between machines"
-    )]
+    #[expect(clippy::cast_sign_loss, reason = "32 bits of magic in a signed field")]
     let number = statfs.f_type as u64 & 0xFFFF_FFFF;
     Ok(number)
 }

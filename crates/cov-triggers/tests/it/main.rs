@@ -1,0 +1,4 @@
+//! The trigger types on real files and real databases.
+
+mod dir;
+mod observing;
