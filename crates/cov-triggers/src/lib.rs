@@ -11,9 +11,11 @@ pub mod error;
 mod ext;
 pub mod fields;
 pub mod host;
+mod machine;
 pub mod observer;
 pub mod policies;
 mod registry;
+pub mod service;
 #[cfg(feature = "time")]
 mod time;
 pub mod trigger;
@@ -29,6 +31,7 @@ pub use crate::host::TriggerHost;
 pub use crate::observer::{Event, Observer};
 pub use crate::policies::Policies;
 pub use crate::registry::Registry;
+pub use crate::service::{Service, Triggers};
 #[cfg(feature = "time")]
 pub use crate::time::TimeTrigger;
 pub use crate::trigger::{Schedule, Source, Trigger};
