@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not binary:
         raise pytest.UsageError(
             "COV_SERVER_BIN is not set. Build the server and name it: "
-            "cargo build --release -p cov-server && "
+            "cargo build --release -p cov-server -p cov-cli && "
             "COV_SERVER_BIN=$PWD/target/release/cov-server python -m pytest tests/sdk"
         )
     if not os.access(binary, os.X_OK):

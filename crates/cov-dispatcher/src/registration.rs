@@ -152,6 +152,8 @@ pub(crate) async fn nodes_and_names(
 ) -> Result<(Vec<NewNode>, Vec<Change>), Error> {
     let mut stored = Vec::with_capacity(nodes.len());
     let mut names = Vec::new();
+    // Calls with the same large argument have the same name; it is staged once.
+    let mut staged: HashMap<String, Staged> = HashMap::new();
     for (index, mut node) in nodes.into_iter().enumerate() {
         if node.name.len() > NAME_INLINE_BYTES_MAX {
             let beginning = node.name.floor_char_boundary(NAME_BEGINNING_BYTES);
@@ -159,7 +161,14 @@ pub(crate) async fn nodes_and_names(
             let whole = std::mem::replace(&mut node.name, short);
             let id = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
             let address = AssetAddress::of_node(id, AssetKey::Name);
-            let Staged { content, small } = stage(contents, Bytes::from(whole)).await?;
+            let Staged { content, small } = match staged.get(&whole) {
+                Some(staged) => staged.clone(),
+                None => {
+                    let new = stage(contents, Bytes::from(whole.clone())).await?;
+                    staged.insert(whole, new.clone());
+                    new
+                }
+            };
             names.push(Change::Asset { address, content, small });
         }
         stored.push(new_node(node));

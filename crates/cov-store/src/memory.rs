@@ -66,7 +66,7 @@ impl Store for MemoryStore {
         let mut next = state.clone();
         next.apply(batch)?;
         *state = next;
-        batch.iter().for_each(|set| purge::release(self.holder.pins(), set));
+        self.holder.pins().release_batch(batch);
         Ok(())
     }
 

@@ -9,7 +9,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use cov_core::ids::ContentId;
+use cov_core::asset::AssetState;
+use cov_core::ids::{ContentId, DispatchId};
+
+use crate::model::{Change, ChangeSet};
 
 /// How long a content is kept for a caller that does not come back.
 const PIN_LASTS: Duration = Duration::from_secs(3600);
@@ -90,8 +93,18 @@ impl Pins {
         }
     }
 
-    /// A commit refers to these contents now: one holder of each is served.
-    pub(crate) fn release<'a>(&self, ids: impl Iterator<Item = &'a ContentId>) {
+    /// A batch was committed: each of its dispatches was a holder of the contents that it refers
+    /// to now.
+    pub(crate) fn release_batch(&self, batch: &[ChangeSet]) {
+        let mut served: HashSet<(&DispatchId, ContentId)> = HashSet::new();
+        for set in batch {
+            served.extend(named_by(set).into_iter().map(|id| (&set.dispatch, id)));
+        }
+        self.release(served.iter().map(|(_, id)| id));
+    }
+
+    /// One holder of each is served.
+    fn release<'a>(&self, ids: impl Iterator<Item = &'a ContentId>) {
         let mut state = self.state();
         if state.pins.is_empty() {
             return;
@@ -200,6 +213,22 @@ impl State {
         };
         is_held || is_named || self.pins.get(id).is_some_and(|pin| pin.until > Instant::now())
     }
+}
+
+/// The contents that a change set refers to, with repetitions.
+fn named_by(set: &ChangeSet) -> Vec<ContentId> {
+    let mut named = Vec::new();
+    for change in &set.changes {
+        match change {
+            Change::Asset { content, .. } | Change::Fulfil { content } => named.push(content.id),
+            Change::Register(registration) => {
+                let states = registration.assets.iter().map(|(_, state)| state);
+                named.extend(states.filter_map(AssetState::content).map(|content| content.id));
+            }
+            _ => {}
+        }
+    }
+    named
 }
 
 #[cfg(test)]

@@ -94,6 +94,7 @@ macro_rules! conformance {
                 retention::contents_go_with_their_last_asset,
                 retention::a_content_that_was_promised_stays,
                 retention::a_staged_content_stays,
+                retention::each_dispatch_of_a_batch_is_a_holder,
                 retention::a_commit_that_comes_too_late_is_refused,
                 retention::purges_beside_everything_lose_nothing,
                 triggers::a_trigger_outlasts_the_process,

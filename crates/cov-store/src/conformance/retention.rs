@@ -181,6 +181,27 @@ pub async fn a_staged_content_stays(harness: &mut dyn Harness) {
     assert!(!opened.contents.holds(&first.content.id).await.unwrap());
 }
 
+/// Two who staged the same content and are committed together hold it no longer.
+pub async fn each_dispatch_of_a_batch_is_a_holder(harness: &mut dyn Harness) {
+    let opened = harness.open().await;
+    let (store, contents) = (opened.store.as_ref(), opened.contents.as_ref());
+    let first = write(contents, &bytes(1, LARGE), LARGE).await;
+    let second = write(contents, &bytes(1, LARGE), LARGE).await;
+    let output = |staged: &Staged| vec![asset(of_node(0, AssetKey::Output), staged)];
+    let batch = [
+        register("a", 1),
+        register("b", 1),
+        set("a", 1, output(&first)),
+        set("b", 1, output(&second)),
+        state("a", Status::Completed),
+        state("b", Status::Completed),
+    ];
+    store.commit(&batch).await.unwrap();
+    let expected = Purged { dispatches: 2, contents: 1, bytes: LARGE as u64 };
+    assert_eq!(store.purge(&all()).await.unwrap(), expected);
+    assert!(!contents.holds(&first.content.id).await.unwrap());
+}
+
 /// Whoever refers to a content by hearsay finds out, and nothing of the commit is stored.
 pub async fn a_commit_that_comes_too_late_is_refused(harness: &mut dyn Harness) {
     let opened = harness.open().await;

@@ -9,26 +9,7 @@ use super::contents::Holder;
 use super::state::{State, is_before_start};
 use crate::Error;
 use crate::fault::from_io;
-use crate::model::{Change, ChangeSet, PurgeQuery, Purged};
-use crate::pins::Pins;
-
-/// A commit refers to its contents now: one holder of each is served.
-pub(super) fn release(pins: &Pins, set: &ChangeSet) {
-    let mut named: HashSet<ContentId> = HashSet::new();
-    for change in &set.changes {
-        match change {
-            Change::Asset { content, .. } | Change::Fulfil { content } => {
-                named.insert(content.id);
-            }
-            Change::Register(registration) => {
-                let states = registration.assets.iter().map(|(_, state)| state);
-                named.extend(states.filter_map(AssetState::content).map(|content| content.id));
-            }
-            _ => {}
-        }
-    }
-    pins.release(named.iter());
-}
+use crate::model::{PurgeQuery, Purged};
 
 pub(super) fn purge(
     state: &mut State,

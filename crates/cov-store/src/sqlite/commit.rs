@@ -6,11 +6,9 @@ mod links;
 mod statements;
 mod triggers;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use cov_core::asset::ContentRef;
-use cov_core::ids::ContentId;
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
@@ -23,8 +21,8 @@ use batch::Batch;
 use triggers::Refusal;
 
 impl SqliteStore {
-    pub(super) async fn apply(&self, batch: &[ChangeSet]) -> Result<(), Error> {
-        let mut batch = Batch::new(batch);
+    pub(super) async fn apply(&self, sets: &[ChangeSet]) -> Result<(), Error> {
+        let mut batch = Batch::new(sets);
         // The connection is out of its place while it is in a transaction, so that one whose
         // transaction was given up midway, by a fault or a dropped future, is never used again.
         let mut place = self.writer.lock().await;
@@ -47,8 +45,7 @@ impl SqliteStore {
         }
         drop(place);
         applied?;
-        let named: HashSet<&ContentId> = batch.contents_named().collect();
-        self.files.pins().release(named.into_iter());
+        self.files.pins().release_batch(sets);
         let mut small = lock(&self.small);
         for (content, bytes) in batch.small_contents() {
             small.put(content.id, bytes);
