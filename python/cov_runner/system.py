@@ -1,11 +1,10 @@
-"""What Python's standard library has no function for: prctl, and the children of a process."""
+"""What Python's standard library has no function for: prctl, and the like."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import signal
-from typing import List, Set
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -64,63 +63,3 @@ def has_children() -> bool:
 def thread_count() -> int:
     """Threads of this process, also those that Python does not know of."""
     return len(os.listdir("/proc/self/task"))
-
-
-def children(pid: int) -> List[int]:
-    """The children of a process; of all its threads."""
-    found: List[int] = []
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-        for thread in threads:
-            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
-                found.extend(int(child) for child in file.read().split())
-    except FileNotFoundError:
-        return found if os.path.exists("/proc/self/task/%d/children" % os.getpid()) else _scan(pid)
-    except (ProcessLookupError, PermissionError):
-        return found
-    return found
-
-
-def _scan(pid: int) -> List[int]:
-    """As `children`, for kernels that do not list them."""
-    found: List[int] = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                # The name in parentheses may hold anything, so count from its end.
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(name))
-    return found
-
-
-def descendants(pid: int) -> Set[int]:
-    """All processes below a process, at this moment."""
-    found: Set[int] = set()
-    waiting = children(pid)
-    while waiting:
-        child = waiting.pop()
-        if child not in found:
-            found.add(child)
-            waiting.extend(children(child))
-    return found
-
-
-def signal_process(pid: int, number: int) -> None:
-    """Signals a process that may be gone."""
-    try:
-        os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass
-
-
-def signal_group(pid: int, number: int) -> None:
-    """Signals a process group that may be gone."""
-    try:
-        os.killpg(pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass

@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import contextlib
 import gc
+import math
 import os
 import platform
 import select
@@ -19,14 +20,18 @@ import socket
 import stat
 import sys
 import time
-from typing import Any, Dict, Iterator, List, NoReturn, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NoReturn, Optional, Set, Tuple
 
-from . import frames, runner, system
+from . import cgroups, frames, keeper, processes, runner, system
+from .cgroups import Cgroups
 from .frames import Fork, Kill
 from .runner import Versions
 from .task import Settings
 
 _WITHOUT_COVALENT = "--import-covalent-late"
+_WITHOUT_CGROUPS = "--no-cgroups"
+# When to look again after the process table could not be read.
+_BLIND_SECONDS = 0.05
 _READ_BYTES = 64 * 1024
 _FDS_MAX = 64
 
@@ -52,13 +57,18 @@ class Child:
 class Zygote:
     """The loop and what it knows."""
 
-    def __init__(self, control: socket.socket, settings: Settings, versions: Versions) -> None:
+    def __init__(
+        self, control: socket.socket, settings: Settings, versions: Versions, groups: Cgroups
+    ) -> None:
         self._control = control
+        self._cgroups = groups
         self._settings = settings
         self._versions = versions
         self._children: Dict[int, Child] = {}
         self._received = b""
         self._fds: List[int] = []
+        # When to look for what is left, if nothing else happens before. Seconds.
+        self._look_in: Optional[float] = None
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def serve(self) -> None:
@@ -66,6 +76,9 @@ class Zygote:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         self._send(frames.hello(os.getpid(), *self._versions))
+        # Not before: what is written by then is taken for what went wrong.
+        sys.stderr.write(f"cgroups of runners: {self._cgroups.folder() or 'none'}\n")
+        sys.stderr.flush()
         while True:
             sources: List[Any] = [self._control, self._wake_read]
             ready, _, _ = select.select(sources, [], [], self._patience())
@@ -82,7 +95,10 @@ class Zygote:
             for child in self._children.values()
             if child.deadline is not None and not child.forced
         ]
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        waits = [max(0.0, deadline - time.monotonic()) for deadline in deadlines]
+        if self._look_in is not None:
+            waits.append(self._look_in)
+        return min(waits) if waits else None
 
     def _drain_wakeups(self) -> None:
         try:
@@ -125,10 +141,12 @@ class Zygote:
             return
         sock = socket.socket(fileno=self._fds.pop(0))
         parent = os.getpid()
+        self._cgroups.add(number)
         try:
             pid = os.fork()
         except OSError as error:
             sock.close()
+            self._cgroups.remove(number)
             self._send(frames.fork_failed(number, str(error)))
             return
         if pid == 0:
@@ -140,6 +158,7 @@ class Zygote:
     def _become_runner(self, number: int, sock: socket.socket, parent: int) -> NoReturn:
         try:
             system.die_with_parent(parent)
+            self._cgroups.enter(number)
             os.setsid()
             signal.set_wakeup_fd(-1)
             for fd in (self._wake_read, self._wake_write, *self._fds):
@@ -161,69 +180,103 @@ class Zygote:
         deadline = time.monotonic() + request.grace
         first = child.deadline is None
         child.deadline = deadline if child.deadline is None else min(deadline, child.deadline)
-        if first and request.grace > 0:
-            below = system.descendants(child.pid)
-            system.signal_group(child.pid, signal.SIGTERM)
-            for pid in below:
-                if _group_of(pid) != child.pid:
-                    system.signal_process(pid, signal.SIGTERM)
+        if first and request.grace > 0 and child.exit is None:
+            self._ask_to_end(child)
+
+    @staticmethod
+    def _ask_to_end(child: Child) -> None:
+        try:
+            below = processes.below([child.pid], processes.parents())
+        except OSError:
+            # They can be asked no more, but killed later.
+            below = set()
+        processes.send_group(child.pid, signal.SIGTERM)
+        for pid in below:
+            if _group_of(pid) != child.pid:
+                processes.send(pid, signal.SIGTERM)
 
     def _settle(self) -> None:
         """Takes every runner that is dying one step on."""
+        self._look_in = None
         for child in self._children.values():
-            if child.exit is None:
-                self._watch(child)
+            self._watch(child)
         dead = [child for child in self._children.values() if child.exit is not None]
         if not dead:
             return
-        left = self._orphans(force=any(child.forced for child in dead))
-        if left:
+        try:
+            waiting = self._look(dead)
+        except OSError:
+            # What cannot be seen may be there.
+            self._look_in = _BLIND_SECONDS
             return
         for child in dead:
-            del self._children[child.number]
-            self._send(frames.exited(child.number, *child.how()))
+            if child.number not in waiting:
+                del self._children[child.number]
+                self._cgroups.remove(child.number)
+                self._send(frames.exited(child.number, *child.how()))
 
     def _watch(self, child: Child) -> None:
         if child.deadline is not None and not child.forced and time.monotonic() >= child.deadline:
-            child.forced = True
-            system.signal_group(child.pid, signal.SIGKILL)
+            self._force(child)
+        if child.exit is not None:
+            return
         # The process is looked at first and waited for last: until then its id, which is also its
         # group's, cannot come to name another.
         flags = os.WEXITED | os.WNOHANG
         result = os.waitid(os.P_PID, child.pid, flags | os.WNOWAIT)
         if result is None:
             return
-        if child.deadline is None:
-            child.forced = True
-        if child.forced:
-            system.signal_group(child.pid, signal.SIGKILL)
+        if child.deadline is None or child.forced:
+            self._force(child)
         child.exit = os.waitid(os.P_PID, child.pid, flags)
 
-    def _orphans(self, force: bool) -> bool:
-        """Waits for adopted processes; kills them if `force`. Whether some are left."""
-        known = {child.pid for child in self._children.values() if child.exit is None}
-        # The list can miss one while others go; a second look that finds none is trusted.
-        for _ in range(2):
-            found = [pid for pid in system.children(os.getpid()) if pid not in known]
-            for pid in found:
-                if force:
-                    system.signal_process(pid, signal.SIGKILL)
-            left = [pid for pid in found if not _reaped(pid)]
-            if left:
-                return True
-        return False
+    def _force(self, child: Child) -> None:
+        child.forced = True
+        if child.exit is None:
+            processes.send_group(child.pid, signal.SIGKILL)
+        self._cgroups.kill(child.number)
+
+    def _look(self, dead: List[Child]) -> Set[int]:
+        """Looks for what dead runners left, and kills it if its time is over.
+
+        Returns the numbers of those of which it found something, were it only a process that had
+        ended: that one can have started another, which this look did not see yet.
+        """
+        me = os.getpid()
+        table = processes.parents()
+        found = [pid for pid, parent in table.items() if parent == me and self._is_orphan(pid)]
+        owners = {pid: self._owners(pid, dead) for pid in found}
+        doomed = [pid for pid in found if _any_forced(owners[pid])]
+        for pid in (*doomed, *processes.below(doomed, table)):
+            processes.kill(pid)
+        left = [pid for pid in found if not processes.reaped(pid)]
+        if found and not left:
+            # No signal will tell when to look again.
+            self._look_in = 0.0
+        if any(pid not in left for pid in doomed):
+            processes.chase(me, spared=lambda branch: not self._is_doomed(branch, dead))
+        return {child.number for pid in found for child in owners[pid]}
+
+    def _is_orphan(self, pid: int) -> bool:
+        return all(pid != child.pid or child.exit is not None for child in self._children.values())
+
+    def _is_doomed(self, pid: int, dead: List[Child]) -> bool:
+        return self._is_orphan(pid) and _any_forced(self._owners(pid, dead))
+
+    def _owners(self, pid: int, dead: List[Child]) -> List[Child]:
+        """Whose an orphan is: of one dead runner, of a living one, or else of all the dead."""
+        number = self._cgroups.owner(pid)
+        owner = None if number is None else self._children.get(number)
+        if owner is None:
+            return dead
+        return [owner] if owner.exit is not None else []
 
     def _end_all(self) -> None:
         for child in self._children.values():
             if child.exit is None:
-                system.signal_group(child.pid, signal.SIGKILL)
-        while True:
-            for pid in system.children(os.getpid()):
-                system.signal_process(pid, signal.SIGKILL)
-            try:
-                os.wait()
-            except ChildProcessError:
-                return
+                processes.send_group(child.pid, signal.SIGKILL)
+        self._cgroups.kill_all()
+        processes.end_all(math.inf)
 
     def _send(self, frame: bytes) -> None:
         try:
@@ -240,11 +293,8 @@ def _group_of(pid: int) -> int:
         return 0
 
 
-def _reaped(pid: int) -> bool:
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return True
+def _any_forced(children: List[Child]) -> bool:
+    return any(child.forced for child in children)
 
 
 def import_covalent(run_dir: str) -> str:
@@ -333,6 +383,9 @@ def _import_all(settings_arguments: List[str], run_dir: str) -> Versions:
 
 def main(arguments: List[str]) -> NoReturn:
     """Serves the control connection on descriptor 0 until the server is gone."""
+    if _WITHOUT_COVALENT not in arguments:
+        keeper.stay_behind(_WITHOUT_CGROUPS not in arguments)
+    groups = cgroups.made_by(os.getppid())
     system.adopt_orphans()
     system.set_name("cov-zygote")
     settings = Settings(arguments[0], arguments[1], arguments[2], int(arguments[3]))
@@ -345,5 +398,5 @@ def main(arguments: List[str]) -> NoReturn:
     # What is here now stays shared between all runners as long as nobody writes to it.
     gc.collect()
     gc.freeze()
-    Zygote(control, settings, versions).serve()
+    Zygote(control, settings, versions, groups).serve()
     os._exit(0)

@@ -143,9 +143,10 @@ class Server:
         raise SystemExit(f"the server has no runner; see {self.root / 'server.log'}")
 
     def is_ours(self, zygote: int) -> bool:
-        """Whether this is a child of the server."""
+        """Whether this is the server's; between them stands the keeper."""
         try:
-            return parent_of(Path(f"/proc/{zygote}/stat").read_text()) == self.process.pid
+            keeper = parent_of(Path(f"/proc/{zygote}/stat").read_text())
+            return parent_of(Path(f"/proc/{keeper}/stat").read_text()) == self.process.pid
         except OSError:
             return False
 

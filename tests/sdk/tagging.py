@@ -68,13 +68,14 @@ def _daemon() -> None:
     _fork_into(lambda: time.sleep(3600))
 
 
-def _relay() -> None:
-    """Each process lives for a moment and leaves a successor in a session of its own."""
-    while os.fork() != 0:
-        time.sleep(0.002)
-        os._exit(0)
-    os.setsid()
-    _relay()
+def _relay(own_session: bool) -> None:
+    """Each process lives for a moment and leaves a successor, which may go to a session of its own."""
+    while True:
+        if os.fork() != 0:
+            time.sleep(0.002)
+            os._exit(0)
+        if own_session:
+            os.setsid()
 
 
 WAYS = (
@@ -88,29 +89,29 @@ WAYS = (
     "stops itself",
     "swallows every exception",
     "threads",
+    "obeys, its daemon does not",
+    "relay of processes",
+    "relay of sessions",
 )
-# A chain in which every process starts the next and ends. On a busy machine one of its links can be
-# born while the process table is read, so this is tried by cancel_proof.py alone.
-RELAY = "relay of processes"
 
 
 def misbehave(how: str, tag: str, ready) -> None:
     """Marks the process, leaves a trail of processes as `how` says, calls `ready`, and never returns."""
     mark(tag)
-    if how != "sleeps":
+    if how not in ("sleeps", "obeys, its daemon does not"):
         _ignore_signals()
     if how == "starts a program":
         subprocess.Popen(["sleep", "3600"])
     if how == "program in a new session":
         subprocess.Popen(["setsid", "sh", "-c", "trap '' TERM HUP; sleep 3600; sleep 3600"])
-    if how == "double fork":
+    if how in ("double fork", "obeys, its daemon does not"):
         _fork_into(_daemon)
         os.wait()
     if how == "forks a crowd":
         for _ in range(20):
             _fork_into(lambda: time.sleep(3600))
-    if how == RELAY:
-        _fork_into(_relay)
+    if how.startswith("relay"):
+        _fork_into(lambda: _relay(own_session=how == "relay of sessions"))
     if how == "threads":
         for _ in range(10):
             threading.Thread(target=time.sleep, args=(3600,)).start()

@@ -37,6 +37,8 @@ pub struct Config {
     pub grace: Duration,
     /// What becomes of tasks that were running when the server died or was stopped.
     pub on_restart: OnRestart,
+    /// Whether runners get cgroups of their own.
+    pub cgroups: Cgroups,
     /// Form of the log.
     pub log_format: LogFormat,
     /// How much is logged; a level or directives.
@@ -68,6 +70,16 @@ pub enum OnRestart {
     Rerun,
     /// Their nodes fail, with the fault `lost`.
     Fail,
+}
+
+/// Whether runners get cgroups of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cgroups {
+    /// If the server can make them.
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// Form of the log.
@@ -124,6 +136,7 @@ impl Config {
             workers: std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX),
             grace: Duration::from_secs(10),
             on_restart: OnRestart::Rerun,
+            cgroups: Cgroups::Auto,
             log_format: LogFormat::Human,
             log_level: "info".to_owned(),
             insecure: false,
@@ -188,6 +201,7 @@ impl Config {
         reader.put("data_dir", &mut config.data_dir);
         reader.put("workers", &mut config.workers);
         reader.put("on_restart", &mut config.on_restart);
+        reader.put("cgroups", &mut config.cgroups);
         reader.put("log_format", &mut config.log_format);
         reader.put("log_level", &mut config.log_level);
         reader.put("insecure", &mut config.insecure);
@@ -210,6 +224,10 @@ impl Config {
             "on_restart" => quoted(match self.on_restart {
                 OnRestart::Rerun => "rerun",
                 OnRestart::Fail => "fail",
+            }),
+            "cgroups" => quoted(match self.cgroups {
+                Cgroups::Auto => "auto",
+                Cgroups::Off => "off",
             }),
             "log_format" => quoted(match self.log_format {
                 LogFormat::Human => "human",

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::clock::SystemClock;
-use crate::config::{Config, Faults, OnRestart};
+use crate::config::{Cgroups, Config, Faults, OnRestart};
 use crate::error::Error;
 
 /// Reports of runners that wait for the dispatcher; runners wait beyond that.
@@ -185,6 +185,7 @@ fn local_options(config: &Config, store: &SqliteStore, address: SocketAddr) -> L
     let mut options = LocalOptions::new(run_dir, spool_dir, url);
     options.python.clone_from(&config.python);
     options.workers = config.workers;
+    options.cgroups = config.cgroups == Cgroups::Auto;
     options
 }
 

@@ -45,16 +45,27 @@ pub struct LocalOptions {
     pub dispatcher_url: String,
     /// How long a task that is killed may take between SIGTERM and SIGKILL.
     pub kill_grace: Duration,
+    /// Whether runners get cgroups of their own, if the system lets this process make some. What
+    /// a killed task started is then killed in one go.
+    pub cgroups: bool,
 }
 
 impl LocalOptions {
     /// Options with the defaults: the interpreter that is found, as many workers as the machine
-    /// has cores, two seconds between SIGTERM and SIGKILL.
+    /// has cores, two seconds between SIGTERM and SIGKILL, cgroups.
     #[must_use]
     pub fn new(run_dir: PathBuf, spool_dir: PathBuf, dispatcher_url: String) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let kill_grace = Duration::from_secs(2);
-        Self { python: None, workers, run_dir, spool_dir, dispatcher_url, kill_grace }
+        Self {
+            python: None,
+            workers,
+            run_dir,
+            spool_dir,
+            dispatcher_url,
+            kill_grace,
+            cgroups: true,
+        }
     }
 }
 

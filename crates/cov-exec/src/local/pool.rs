@@ -158,6 +158,15 @@ impl Pool {
         self.pump(state);
     }
 
+    /// A runner cannot be spoken with any more. One that is being killed has closed its end because
+    /// it obeys; what it started keeps its time to do the same.
+    pub(super) fn runner_disconnected(self: &Arc<Self>, number: u64) {
+        let killed = self.state().runners.get(&number).is_some_and(|runner| runner.killed);
+        if !killed {
+            self.kill_runner(number);
+        }
+    }
+
     /// Ends a runner that cannot be spoken with any more, or whose work is void.
     pub(super) fn kill_runner(self: &Arc<Self>, number: u64) {
         let mut state = self.state();

@@ -148,7 +148,7 @@ impl Runner {
     /// What follows is the end of the process; the zygote tells of it.
     fn disconnect(&mut self) {
         self.connected = false;
-        self.pool.kill_runner(self.number);
+        self.pool.runner_disconnected(self.number);
     }
 
     async fn take(&mut self, report: FromRunner) {

@@ -161,6 +161,7 @@ fn spawn(
             .arg(&options.spool_dir)
             .arg(&options.dispatcher_url)
             .arg(INLINE_BYTES_MAX.to_string())
+            .args((!options.cgroups).then_some("--no-cgroups"))
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::from(log))
             .stderr(Stdio::from(error_log))

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod endings;
+#[cfg(test)]
 mod hooks;
 #[cfg(test)]
 mod interpreter;

@@ -103,6 +103,19 @@ pub(crate) const SETTINGS: &[Setting] = &[
                their nodes fail with the fault `lost`. Tasks that had not begun are run either way.",
     },
     Setting {
+        key: "cgroups",
+        shape: Shape::Value("WHEN"),
+        default: "auto",
+        expects: "`auto` or `off`",
+        help: "Whether runners get cgroups of their own: auto or off",
+        more: "With `auto` the server makes one for each runner, below its own, if the system lets it: \
+               version 2 of cgroups, Linux 5.14 or newer, and a cgroup that is the server's to change, \
+               such as that of a systemd unit with `Delegate=yes`. What a cancelled task started is then \
+               killed by the kernel in one go. With `off`, or where that is not so, the processes are \
+               looked for one by one. A cancelled task is shown as such when nothing of it is left, \
+               either way.",
+    },
+    Setting {
         key: "log_format",
         shape: Shape::Value("FORMAT"),
         default: "human",
