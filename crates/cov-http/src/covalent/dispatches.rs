@@ -7,14 +7,14 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use cov_core::error::ErrorCode;
 use cov_core::ids::NodeId;
-use cov_core::manifest::Manifest;
 use cov_dispatcher::Registered;
 use serde::Deserialize;
 use tokio::sync::SemaphorePermit;
 
 use super::export::{Export, JSON, Mode};
-use super::manifest;
+use super::manifest::{self, Sent};
 use super::outline::Outline;
+use super::sources::Sources;
 use crate::body::Chunks;
 use crate::error::Refusal;
 use crate::guard::Base;
@@ -33,9 +33,11 @@ pub(super) async fn register(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let (manifest, _permit) = read_manifest(&shared, &headers, body).await?;
+    let (Sent { manifest, sources }, _permit) = read_manifest(&shared, &headers, body).await?;
+    let sources = Sources::check(sources, &manifest.assets).await?;
     let outline = Outline::of(&manifest);
-    let registered = shared.handle.register(manifest).await?;
+    let mut registered = shared.handle.register(manifest).await?;
+    sources.take_in(&shared.handle, &mut registered).await?;
     answer(&shared, base, outline, registered).await
 }
 
@@ -50,7 +52,7 @@ pub(super) async fn redispatch(
     body: Body,
 ) -> Result<Response, Refusal> {
     let reuse = params.flag("reuse_previous_results", false)?;
-    let (manifest, _permit) = read_manifest(&shared, &headers, body).await?;
+    let (Sent { manifest, .. }, _permit) = read_manifest(&shared, &headers, body).await?;
     let outline = Outline::of(&manifest);
     let registered = shared.handle.redispatch(&earlier, manifest, reuse).await?;
     answer(&shared, base, outline, registered).await
@@ -61,7 +63,7 @@ async fn read_manifest<'a>(
     shared: &'a Shared,
     headers: &HeaderMap,
     body: Body,
-) -> Result<(Manifest, Option<SemaphorePermit<'a>>), Refusal> {
+) -> Result<(Sent, Option<SemaphorePermit<'a>>), Refusal> {
     let limits = &shared.options.limits;
     let chunks = Chunks::new(body, headers, limits.manifest_bytes, limits)?;
     let large = chunks.announced().is_none_or(|length| length > LARGE_BYTES);
@@ -90,7 +92,7 @@ async fn answer(
 }
 
 /// Parses and drops the body: the names of a manifest may be as long as the rest of it.
-async fn parse(body: Vec<u8>, nodes_max: usize) -> Result<Manifest, Refusal> {
+async fn parse(body: Vec<u8>, nodes_max: usize) -> Result<Sent, Refusal> {
     if body.len() <= PARSED_INLINE_BYTES_MAX {
         return manifest::parse(&body, nodes_max);
     }

@@ -20,11 +20,19 @@ use super::wire::{self, Object};
 use crate::body;
 use crate::error::{Refusal, Step};
 
+/// A manifest as it was sent.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) manifest: Manifest,
+    /// Assets that the server shall take from a file by itself, and where that is.
+    pub(super) sources: Vec<(AssetAddress, String)>,
+}
+
 /// Parses a manifest of at most `nodes_max` nodes.
 ///
 /// # Errors
 /// The first fault, with its path. Reading ends with the node that is one too many.
-pub(super) fn parse(bytes: &[u8], nodes_max: usize) -> Result<Manifest, Refusal> {
+pub(super) fn parse(bytes: &[u8], nodes_max: usize) -> Result<Sent, Refusal> {
     let Object(wire): Object<wire::Manifest<'_>> = match serde_json::from_slice(bytes) {
         Ok(wire) => wire,
         // Only a refused manifest pays for the path of its fault.
@@ -37,14 +45,15 @@ pub(super) fn parse(bytes: &[u8], nodes_max: usize) -> Result<Manifest, Refusal>
     let links = lattice.transport_graph.0.links;
     let edges = links.into_iter().enumerate().map(|(index, link)| edge_of(index, link));
     let edges = edges.collect::<Result<_, _>>()?;
-    Ok(Manifest {
+    let manifest = Manifest {
         dispatch_id: chosen_id(&wire.metadata.dispatch_id)?,
         lattice: lattice_info(lattice.metadata.0)?,
         executors: reading.executors.specs,
         nodes: in_order(reading.listed)?,
         edges,
         assets: reading.assets,
-    })
+    };
+    Ok(Sent { manifest, sources: reading.sources })
 }
 
 fn chosen_id(text: &str) -> Result<Option<cov_core::ids::DispatchId>, Refusal> {
@@ -184,6 +193,7 @@ struct Reading {
     listed: Vec<(u32, ManifestNode)>,
     executors: Executors,
     assets: Vec<ManifestAsset>,
+    sources: Vec<(AssetAddress, String)>,
     /// A fault that serde's errors cannot carry.
     refusal: Option<Refusal>,
 }
@@ -195,6 +205,7 @@ impl Reading {
             listed: Vec::new(),
             executors: Executors::default(),
             assets: Vec::new(),
+            sources: Vec::new(),
             refusal: None,
         }
     }
@@ -308,6 +319,9 @@ impl Reading {
         };
         self.assets
             .push(ManifestAsset { address, announced: Announced { size: asset.size, sha1 } });
+        if let Some(uri) = asset.uri.as_ref().filter(|uri| !uri.is_empty()) {
+            self.sources.push((address, uri.clone()));
+        }
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ mod manifest;
 mod names;
 mod outline;
 mod refused;
+mod sources;
 mod status;
 mod tarball;
 mod tasks;

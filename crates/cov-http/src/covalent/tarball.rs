@@ -56,7 +56,7 @@ impl StagingArchive {
         let archive = DecoderReader::new(output.take(text.end - text.start), &STANDARD);
         let files = read_files(archive)?;
         let (folder, manifest) = find_manifest(&files)?;
-        let manifest = manifest::parse(manifest, self.nodes_max)
+        let manifest::Sent { manifest, .. } = manifest::parse(manifest, self.nodes_max)
             .map_err(|refusal| format!("its manifest is refused: {}", refusal.public_detail()))?;
         let assets = assets_of(&manifest, folder, &files)?;
         Ok(BuiltLattice { manifest: Manifest { dispatch_id: None, ..manifest }, assets })

@@ -75,10 +75,13 @@ pub(super) struct DispatchAssets {
     pub(super) error: Object<Asset>,
 }
 
-/// Only the size and the digest of an asset matter; addresses in a request are stale or empty.
+/// What matters of an asset. The address for uploads in a request is stale or empty.
 #[derive(Debug, Deserialize)]
 pub(super) struct Asset {
     pub(super) size: u64,
+    /// A file from which the server shall take the bytes by itself; mostly empty.
+    #[serde(default)]
+    pub(super) uri: Option<String>,
     #[serde(default)]
     pub(super) digest_alg: Option<String>,
     #[serde(default)]
