@@ -23,7 +23,7 @@ pub struct Timestamp(i64);
 impl Timestamp {
     /// The point `micros` microseconds after the epoch.
     #[must_use]
-    pub fn from_micros(micros: i64) -> Self {
+    pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 

@@ -5,6 +5,8 @@
 
 pub mod base;
 mod base_trigger;
+#[cfg(feature = "_sqlx")]
+pub mod db;
 #[cfg(feature = "dir")]
 pub mod dir;
 pub mod error;
@@ -12,6 +14,8 @@ mod ext;
 pub mod fields;
 pub mod host;
 mod machine;
+#[cfg(any(test, feature = "test-util"))]
+pub mod memory;
 pub mod observer;
 pub mod policies;
 mod registry;
@@ -22,6 +26,10 @@ pub mod trigger;
 
 pub use crate::base::Base;
 pub use crate::base_trigger::BaseTrigger;
+#[cfg(feature = "_sqlx")]
+pub use crate::db::DatabaseTrigger;
+#[cfg(feature = "sqlite")]
+pub use crate::db::SQLiteTrigger;
 #[cfg(feature = "dir")]
 pub use crate::dir::DirTrigger;
 pub use crate::error::Error;
