@@ -148,6 +148,16 @@ def meeting_point():
 
 
 @pytest.fixture
+def firings(server, meeting_point):
+    """Arms triggers and sees what they run; see `firing.Firings`. Stops what the test has armed."""
+    from firing import Firings
+
+    seen = Firings(server, meeting_point)
+    yield seen
+    seen.close()
+
+
+@pytest.fixture
 def python() -> str:
     """The interpreter the runners use."""
     return sys.executable

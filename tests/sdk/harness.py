@@ -60,7 +60,7 @@ def pickle_by_value() -> None:
     cloudpickle keeps the name only, and a stand-in is enough.
     """
     tests = (path.stem for path in Path(__file__).parent.glob("test_*.py"))
-    for name in ("meeting", "tagging", *tests):
+    for name in ("firing", "meeting", "tagging", *tests):
         stand_in = sys.modules.setdefault(name, types.ModuleType(name))
         cloudpickle.register_pickle_by_value(stand_in)
         if stand_in.__spec__ is None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
+from typing import Callable
 
 WAIT_S = 60.0
 
@@ -37,6 +39,8 @@ class Meeting:
         self._waiting: dict[str, list[socket.socket]] = {}
         self._released: dict[str, str] = {}
         self._counts: dict[str, int] = {}
+        # Every report with the time at which it came (`time.time`, to be compared with the server's).
+        self.history: list[tuple[str, float]] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -51,6 +55,7 @@ class Meeting:
         name = connection.makefile("r", encoding="utf-8").readline().strip()
         with self._changed:
             self._counts[name] = self._counts.get(name, 0) + 1
+            self.history.append((name, time.time()))
             if name in self._released:
                 self._send(connection, self._released[name])
             else:
@@ -72,6 +77,11 @@ class Meeting:
                 lambda: all(self._counts.get(name, 0) >= count for name in names), timeout
             )
             assert arrived, f"waited {timeout} s for {names}; arrived: {self._counts}"
+
+    def wait_until(self, met: Callable[[], bool], timeout: float = WAIT_S) -> bool:
+        """Asks `met` after each report; False when it was not met in time."""
+        with self._changed:
+            return self._changed.wait_for(met, timeout)
 
     def arrivals(self, name: str) -> int:
         """How often this name has been reported."""
