@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::again;
+use crate::events::Feed;
 use crate::options::{COMMIT_QUEUE_MAX, COMMIT_RETRY_FIRST, COMMIT_RETRY_MAX, COMMIT_SETS_MAX};
 
 /// What becomes of a change set when the store is full or does not answer.
@@ -43,12 +44,13 @@ struct Request {
 impl Committer {
     /// A committer over `store`, and the task to run for it. The task ends when every sender is
     /// gone, or `finish` is cancelled, and everything that was handed over was tried.
-    pub fn new(
+    pub(crate) fn new(
         store: Arc<dyn Store>,
         finish: CancellationToken,
+        feed: Feed,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (requests, receiver) = mpsc::channel(COMMIT_QUEUE_MAX);
-        (Self { requests }, run(store, receiver, finish))
+        (Self { requests }, run(Durably { store, feed }, receiver, finish))
     }
 
     /// Whether the committer is gone, so that nothing can be changed any more.
@@ -74,6 +76,20 @@ impl Committer {
             Ok(outcome) => Ok(outcome?),
             Err(_) => Err(crate::Error::Stopping),
         }
+    }
+}
+
+/// The store, and who is told of what it has made durable.
+struct Durably {
+    store: Arc<dyn Store>,
+    feed: Feed,
+}
+
+impl Durably {
+    async fn commit(&self, sets: &[ChangeSet]) -> Result<(), cov_store::Error> {
+        self.store.commit(sets).await?;
+        self.feed.publish(sets);
+        Ok(())
     }
 }
 
@@ -123,11 +139,7 @@ impl Postponed {
     }
 }
 
-async fn run(
-    store: Arc<dyn Store>,
-    mut receiver: mpsc::Receiver<Request>,
-    finish: CancellationToken,
-) {
+async fn run(store: Durably, mut receiver: mpsc::Receiver<Request>, finish: CancellationToken) {
     let mut postponed = Postponed::default();
     let mut open = true;
     while open || !postponed.requests.is_empty() {
@@ -142,16 +154,16 @@ async fn run(
         let due = postponed.take_due();
         let batch: Vec<Request> = due.into_iter().chain(batch).collect();
         if !batch.is_empty() {
-            let store_answers = commit_all(&*store, batch, &mut postponed).await;
+            let store_answers = commit_all(&store, batch, &mut postponed).await;
             postponed.tried(store_answers);
         }
     }
-    finish_up(&*store, receiver, postponed).await;
+    finish_up(&store, receiver, postponed).await;
 }
 
 /// Tries everything that is left once more. What fails is not acknowledged: its sender sees a
 /// closed channel.
-async fn finish_up(store: &dyn Store, mut receiver: mpsc::Receiver<Request>, postponed: Postponed) {
+async fn finish_up(store: &Durably, mut receiver: mpsc::Receiver<Request>, postponed: Postponed) {
     receiver.close();
     let mut left: Vec<Request> = postponed.requests.into();
     while receiver.recv_many(&mut left, COMMIT_SETS_MAX).await > 0 {}
@@ -159,7 +171,7 @@ async fn finish_up(store: &dyn Store, mut receiver: mpsc::Receiver<Request>, pos
 }
 
 /// Commits requests in as few batches as may be. Returns whether the store answers.
-async fn commit_all(store: &dyn Store, mut left: Vec<Request>, postponed: &mut Postponed) -> bool {
+async fn commit_all(store: &Durably, mut left: Vec<Request>, postponed: &mut Postponed) -> bool {
     let mut store_answers = true;
     while !left.is_empty() {
         let rest = left.split_off(left.len().min(COMMIT_SETS_MAX));
@@ -169,11 +181,22 @@ async fn commit_all(store: &dyn Store, mut left: Vec<Request>, postponed: &mut P
 }
 
 /// Commits a batch. Returns whether the store answers.
-async fn commit_batch(store: &dyn Store, batch: Vec<Request>, postponed: &mut Postponed) -> bool {
-    let (sets, waiting): (Vec<_>, Vec<_>) = batch.into_iter().map(Request::split).unzip();
-    let Err(error) = store.commit(&sets).await else {
-        waiting.into_iter().for_each(|waiting| waiting.answer(Ok(())));
-        return true;
+async fn commit_batch(store: &Durably, batch: Vec<Request>, postponed: &mut Postponed) -> bool {
+    let (mut sets, mut waiting): (Vec<_>, Vec<_>) = batch.into_iter().map(Request::split).unzip();
+    let error = loop {
+        let Err(error) = store.commit(&sets).await else {
+            waiting.into_iter().for_each(|waiting| waiting.answer(Ok(())));
+            return true;
+        };
+        // The store says who is refused: the others stay together.
+        let Some(refused) = sets.iter().rposition(|set| set.is_refused_by(&error)) else {
+            break error;
+        };
+        sets.remove(refused);
+        waiting.remove(refused).answer(Err(error));
+        if sets.is_empty() {
+            return true;
+        }
     };
     let mut requests: VecDeque<_> = sets.into_iter().zip(waiting).collect();
     if matches!(error, cov_store::Error::Unavailable(_)) || requests.len() == 1 {

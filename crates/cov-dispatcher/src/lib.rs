@@ -22,6 +22,7 @@ pub mod reports;
 pub mod service;
 pub mod sublattice;
 pub mod target;
+pub mod trigger_host;
 pub mod upload;
 
 /// The store's types as they come out of a [`Handle`], for callers that need no store themselves.
@@ -34,4 +35,5 @@ pub use crate::handle::{Handle, Registered};
 pub use crate::options::Options;
 pub use crate::repeat::Redispatch;
 pub use crate::service::{Parts, Service, start};
+pub use crate::trigger_host::LocalHost;
 pub use crate::upload::Upload;

@@ -11,6 +11,7 @@ pub use cov_core::state::{DispatchState, NodeState};
 use cov_core::status::Status;
 use cov_core::time::Timestamp;
 
+use crate::Error;
 use crate::triggers::Decision;
 
 /// Everything that one step of one dispatch changes. Applied whole or not at all.
@@ -22,6 +23,22 @@ pub struct ChangeSet {
     pub at: Timestamp,
     /// The changes, applied in order.
     pub changes: Vec<Change>,
+}
+
+impl ChangeSet {
+    /// Whether `error` refuses a firing of this set, whatever else is in its batch.
+    #[must_use]
+    pub fn is_refused_by(&self, error: &Error) -> bool {
+        self.changes.iter().any(|change| match (change, error) {
+            (Change::Firing(decision), Error::TriggerGone { trigger }) => {
+                decision.trigger == *trigger
+            }
+            (Change::Firing(decision), Error::Claimed { trigger, event_key, .. }) => {
+                decision.trigger == *trigger && decision.firing.event_key == *event_key
+            }
+            _ => false,
+        })
+    }
 }
 
 /// One change of a dispatch.
@@ -189,6 +206,15 @@ pub struct Query {
     pub statuses: Vec<Status>,
     /// Only dispatches without a parent.
     pub roots_only: bool,
+    /// Only dispatches of a lattice with this name.
+    pub name: Option<String>,
+    /// Only dispatches that were registered at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only dispatches that were registered before this time.
+    pub until: Option<Timestamp>,
+    /// Only dispatches that come behind this one in the asked order. None at all, if it is
+    /// unknown.
+    pub behind: Option<DispatchId>,
     /// Newest first, else oldest first.
     pub latest_first: bool,
     /// How many to pass over.
@@ -203,6 +229,10 @@ impl Default for Query {
             ids: Vec::new(),
             statuses: Vec::new(),
             roots_only: false,
+            name: None,
+            since: None,
+            until: None,
+            behind: None,
             latest_first: true,
             offset: 0,
             limit: 10,

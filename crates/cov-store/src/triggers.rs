@@ -115,8 +115,8 @@ pub enum TriggerChange {
         /// The marks.
         marks: Vec<(String, Option<Bytes>)>,
     },
-    /// A decision that makes no dispatch. Changes nothing if the event was finally decided
-    /// before, or the trigger is gone.
+    /// A decision that makes no dispatch. If the event was finally decided before, only its marks
+    /// and its progress count; if the trigger is gone, nothing does.
     Decision(Box<Decision>),
     /// It goes, with its history.
     Delete {

@@ -22,3 +22,5 @@ mod shutdown;
 mod sublattice;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod triggers;

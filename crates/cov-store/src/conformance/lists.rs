@@ -4,7 +4,7 @@ use cov_core::ids::NodeId;
 use cov_core::status::Status;
 
 use super::Harness;
-use super::fixtures::{dispatch_state, id, register, set};
+use super::fixtures::{at, dispatch_state, id, register, set};
 use crate::Store;
 use crate::model::{Change, Query};
 
@@ -59,6 +59,13 @@ pub async fn lists_are_filtered_sorted_and_cut(harness: &mut dyn Harness) {
     let page = Query { offset: 1, limit: 2, ..every.clone() };
     let behind = Query { offset: 99, ..every.clone() };
     let nothing = Query { limit: 0, ..every.clone() };
+    let older = Query { behind: Some(id("d3")), limit: 2, ..every.clone() };
+    let newer = Query { behind: Some(id("d3")), latest_first: false, ..every.clone() };
+    let lost = Query { behind: Some(id("no")), ..every.clone() };
+    let named = Query { name: Some("lattice of d5".into()), ..every.clone() };
+    let misnamed = Query { name: Some("Lattice of d5".into()), ..every.clone() };
+    let since = Query { since: Some(at(0)), until: Some(at(1)), limit: 1, ..every.clone() };
+    let before = Query { until: Some(at(0)), ..every.clone() };
     let all_of_it = Query {
         statuses: vec![Status::Running],
         ids: ["d1", "d2", "d4"].map(id).to_vec(),
@@ -66,6 +73,7 @@ pub async fn lists_are_filtered_sorted_and_cut(harness: &mut dyn Harness) {
         latest_first: false,
         offset: 1,
         limit: 1,
+        ..every.clone()
     };
     for (query, listed, counted) in [
         (every, "d5 d4 d3 d2 d1 d0", 6),
@@ -77,6 +85,13 @@ pub async fn lists_are_filtered_sorted_and_cut(harness: &mut dyn Harness) {
         (page, "d4 d3", 6),
         (behind, "", 6),
         (nothing, "", 6),
+        (older, "d2 d1", 3),
+        (newer, "d4 d5", 2),
+        (lost, "", 0),
+        (named, "d5", 1),
+        (misnamed, "", 0),
+        (since, "d5", 6),
+        (before, "", 0),
         (all_of_it, "d4", 2),
     ] {
         assert_eq!(names(store, &query).await.join(" "), listed);

@@ -229,11 +229,13 @@ pub async fn an_event_is_claimed_once(harness: &mut dyn Harness) {
     assert!(matches!(refused, Error::Claimed { .. }), "{refused:?}");
     assert_eq!(history(&*opened.triggers, "t").await, [("k".to_owned(), Outcome::Fired)]);
     // A skipped event is decided too, and a decision in passing never takes back a firing.
-    let skipped = [
-        kept(decision("t", "k", Outcome::Skipped, 4)),
-        kept(decision("t", "k4", Outcome::Skipped, 4)),
-    ];
+    let mut late = decision("t", "k", Outcome::Skipped, 9);
+    late.marks.push(("seen".to_owned(), Some(Bytes::from("k"))));
+    let skipped = [kept(late), kept(decision("t", "k4", Outcome::Skipped, 4))];
     opened.triggers.change_triggers(&skipped).await.unwrap();
+    let marks = opened.triggers.trigger_marks(&trigger_id("t")).await.unwrap();
+    assert_eq!(marks, [("seen".to_owned(), Bytes::from("k"))]);
+    assert_eq!(opened.triggers.trigger(&trigger_id("t")).await.unwrap().decided_until, at(9));
     let refused = store.commit(&[fired("t", "k4", "h", 5)]).await.unwrap_err();
     assert!(matches!(refused, Error::Claimed { dispatch: None, .. }), "{refused:?}");
     let firing = opened.triggers.firing(&trigger_id("t"), "k").await.unwrap().unwrap();

@@ -319,11 +319,17 @@ impl State {
         &self,
         query: &Query,
     ) -> impl DoubleEndedIterator<Item = (&DispatchId, &Entry)> {
-        let entries = self.order.iter().filter_map(|id| Some((id, self.entry(id).ok()?)));
+        let place = |behind| self.order.iter().position(|id| id == behind);
+        let listed = match (query.behind.as_ref().map(place), query.latest_first) {
+            (None, _) => 0..self.order.len(),
+            (Some(None), _) => 0..0,
+            (Some(Some(place)), true) => 0..place,
+            (Some(Some(place)), false) => place + 1..self.order.len(),
+        };
+        let listed = self.order.get(listed).unwrap_or_default();
+        let entries = listed.iter().filter_map(|id| Some((id, self.entry(id).ok()?)));
         entries.filter(move |(dispatch, entry)| {
-            (query.ids.is_empty() || query.ids.contains(dispatch))
-                && (query.statuses.is_empty() || query.statuses.contains(&entry.state.status))
-                && (!query.roots_only || entry.parent.is_none())
+            (query.ids.is_empty() || query.ids.contains(dispatch)) && is_asked_for(entry, query)
         })
     }
 
@@ -336,6 +342,14 @@ impl State {
         let page = found.into_iter().skip(offset).take(query.limit as usize);
         page.map(|(dispatch, entry)| summary(dispatch, entry)).collect()
     }
+}
+
+fn is_asked_for(entry: &Entry, query: &Query) -> bool {
+    (query.statuses.is_empty() || query.statuses.contains(&entry.state.status))
+        && (!query.roots_only || entry.parent.is_none())
+        && query.name.as_ref().is_none_or(|name| *name == entry.registration.lattice.name)
+        && query.since.is_none_or(|since| entry.created_at >= since)
+        && query.until.is_none_or(|until| entry.created_at < until)
 }
 
 pub(super) fn is_before_start(status: Status) -> bool {

@@ -111,7 +111,11 @@ impl Triggers {
                 Ok(())
             }
             TriggerChange::Decision(decision) => match self.claim(decision) {
-                Err(Error::Claimed { .. } | Error::TriggerGone { .. }) => Ok(()),
+                Err(Error::Claimed { .. }) => {
+                    self.entry_mut(&decision.trigger)?.follow(decision);
+                    Ok(())
+                }
+                Err(Error::TriggerGone { .. }) => Ok(()),
                 outcome => outcome,
             },
             TriggerChange::Delete { trigger } => {
@@ -135,11 +139,15 @@ impl Entry {
             firing.payload = firing.payload.or_else(|| earlier.payload.clone());
         }
         self.record.fired_count += u64::from(decision.fires());
+        self.history.insert(number, firing);
+        self.follow(decision);
+        self.shorten();
+    }
+
+    fn follow(&mut self, decision: &Decision) {
         self.record.decided_until = self.record.decided_until.max(decision.decided_until);
         self.has_observed |= !decision.marks.is_empty();
-        self.history.insert(number, firing);
         self.mark(&decision.marks);
-        self.shorten();
     }
 
     fn mark(&mut self, marks: &[(String, Option<Bytes>)]) {

@@ -274,4 +274,18 @@ fn push_conditions(query: &mut QueryBuilder<Sqlite>, asked: &Query) {
     if asked.roots_only {
         query.push(" AND parent_id IS NULL");
     }
+    if let Some(name) = &asked.name {
+        query.push(" AND name = ").push_bind(name.clone());
+    }
+    if let Some(since) = asked.since {
+        query.push(" AND created_at >= ").push_bind(since.as_micros());
+    }
+    if let Some(until) = asked.until {
+        query.push(" AND created_at < ").push_bind(until.as_micros());
+    }
+    if let Some(behind) = &asked.behind {
+        query.push(if asked.latest_first { " AND id < (" } else { " AND id > (" });
+        query.push("SELECT id FROM dispatches WHERE dispatch_id = ");
+        query.push_bind(behind.as_str().to_owned()).push(")");
+    }
 }

@@ -61,6 +61,12 @@ impl Gates {
     pub(crate) fn open(&self, name: &str) {
         self.gate(name).cancel();
     }
+
+    /// Lets nobody through who comes from now on.
+    pub(crate) fn close(&self, name: &str) {
+        let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        gates.insert(name.to_owned(), CancellationToken::new());
+    }
 }
 
 impl Scripted {

@@ -4,6 +4,7 @@
 pub(crate) mod executor;
 pub(crate) mod flow;
 pub(crate) mod tap;
+mod trigger_tap;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -16,10 +17,11 @@ use cov_core::status::Status;
 use cov_core::time::{Clock, Timestamp};
 use cov_dispatcher::store::Blob;
 use cov_dispatcher::store::model::DispatchRecord;
-use cov_dispatcher::{Error, Handle, Options, Parts, Service};
+use cov_dispatcher::{Error, Handle, LocalHost, Options, Parts, Service};
 use cov_store::conformance::Opened;
 use cov_store::faulty::{Faults, Faulty};
 use cov_store::{MemoryStore, SqliteStore};
+use cov_triggers::TriggerHost;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -164,6 +166,13 @@ impl World {
 
     pub(crate) fn handle(&self) -> &Handle {
         &self.life().handle
+    }
+
+    /// The host of triggers of this life, as it would be loaded at a start.
+    pub(crate) async fn host(&self) -> LocalHost {
+        let host = LocalHost::new(self.handle().clone(), Arc::clone(&self.life().tap) as _);
+        host.load().await.unwrap();
+        host
     }
 
     pub(crate) fn executor(&self) -> &Scripted {

@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard, RwLock};
 /// The store that a dispatcher gets.
 #[derive(Debug)]
 pub(crate) struct Tap {
-    inner: RwLock<Option<Opened>>,
+    pub(super) inner: RwLock<Option<Opened>>,
     spool: PathBuf,
     /// Told after every commit.
     pub(crate) committed: Notify,
@@ -108,6 +108,7 @@ macro_rules! pass {
         }
     }};
 }
+pub(super) use pass;
 
 #[async_trait]
 impl Store for Tap {

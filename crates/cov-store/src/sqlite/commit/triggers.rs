@@ -226,13 +226,13 @@ pub(super) async fn put_decisions(
             _ => {}
         }
     }
-    let kept = insert_firings(connection, placed, refusal).await?;
+    let kept = insert_firings(connection, &placed, refusal).await?;
     insert_payloads(connection, &kept).await?;
-    let marks = kept.iter().flat_map(|(_, (row, decision))| {
+    let marks = placed.iter().flat_map(|(row, decision)| {
         decision.marks.iter().map(|(name, value)| ((*row, name.as_str()), value.as_ref()))
     });
     put_marks(connection, marks.collect()).await?;
-    put_heads(connection, &kept).await
+    put_heads(connection, &placed).await
 }
 
 async fn find_triggers(
@@ -260,7 +260,7 @@ async fn find_triggers(
 /// Inserts decisions, and returns those that were kept, with their rows.
 async fn insert_firings<'a>(
     connection: &mut SqliteConnection,
-    placed: Vec<Placed<'a>>,
+    placed: &[Placed<'a>],
     refusal: Refusal,
 ) -> Result<Vec<(i64, Placed<'a>)>, Error> {
     let bulk = Bulk {
@@ -275,7 +275,7 @@ async fn insert_firings<'a>(
                RETURNING number, trigger, event_key",
     };
     let rows = bulk
-        .run(connection, &placed, |values, (row, decision)| {
+        .run(connection, placed, |values, (row, decision)| {
             let firing = &decision.firing;
             values.add(*row);
             values.add(firing.event_key.as_str());
@@ -296,13 +296,13 @@ async fn insert_firings<'a>(
     let mut kept = Vec::with_capacity(placed.len());
     for (row, decision) in placed {
         let event_key = &decision.firing.event_key;
-        match written.get_mut(&(row, event_key.clone())) {
+        match written.get_mut(&(*row, event_key.clone())) {
             Some((number, left)) if *left > 0 => {
                 *left -= 1;
-                kept.push((*number, (row, decision)));
+                kept.push((*number, (*row, *decision)));
             }
             _ if refusal == Refusal::Report => {
-                return Err(claimed(connection, row, decision).await?);
+                return Err(claimed(connection, *row, decision).await?);
             }
             _ => {}
         }
@@ -383,10 +383,7 @@ async fn put_marks(
 }
 
 /// Moves on what is decided, and shortens histories that have become long.
-async fn put_heads(
-    connection: &mut SqliteConnection,
-    kept: &[(i64, Placed<'_>)],
-) -> Result<(), Error> {
+async fn put_heads(connection: &mut SqliteConnection, placed: &[Placed<'_>]) -> Result<(), Error> {
     let bulk = Bulk {
         head: "WITH new (id, until, observed) AS (VALUES ",
         columns: 3,
@@ -395,7 +392,7 @@ async fn put_heads(
                FROM new WHERE triggers.id = new.id RETURNING id, history_count",
     };
     let mut heads: BTreeMap<i64, (i64, bool)> = BTreeMap::new();
-    for (_, (row, decision)) in kept {
+    for (row, decision) in placed {
         let head = heads.entry(*row).or_insert((i64::MIN, false));
         head.0 = head.0.max(decision.decided_until.as_micros());
         head.1 |= !decision.marks.is_empty();
