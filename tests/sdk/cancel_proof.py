@@ -1,6 +1,6 @@
 """Cancels many tasks that do not want to die, and looks for what is left of them in the process table.
 
-    COV_SERVER_BIN=... python tests/sdk/cancel_proof.py --cancels 200
+    COV_SERVER_BIN=... python tests/sdk/cancel_proof.py --cancels 200 [--cgroups off]
 
 A task is judged at the first answer that shows it CANCELLED: by then the process table must hold nothing
 that carries its mark, dead processes that nobody has waited for included. Prints one line a way to
@@ -41,17 +41,20 @@ def main() -> int:
     """Runs the cancels on a server of its own and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cancels", type=int, default=200)
+    parser.add_argument("--cgroups", choices=("auto", "off"), default="auto")
     options = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="cancel-proof-"))
     isolate_sdk(root / "user")
     pickle_by_value()
-    server = Server(os.environ["COV_SERVER_BIN"], root / "server").start()
+    server = Server(
+        os.environ["COV_SERVER_BIN"], root / "server", options=("--cgroups", options.cgroups)
+    ).start()
     point_sdk_at(server.host, server.port)
     import covalent as ct
 
     from meeting import Meeting
     from tagging import WAYS
-    from test_cancel import wild_alone
+    from test_cancelled_means_dead import wild_alone
 
     meeting = Meeting()
     taken: dict[str, list[float]] = defaultdict(list)

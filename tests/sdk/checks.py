@@ -32,6 +32,14 @@ def failed(result) -> str:
     return result.error
 
 
+def cancelled(result):
+    """A dispatch that must have been cancelled, and says no more than that."""
+    assert result.status == ct.status.CANCELLED, describe(result)
+    assert result.result is None
+    assert not result.error
+    return result
+
+
 def run(workflow, *args, **kwargs) -> Any:
     """Dispatches, waits, and returns the value."""
     return completed(ct.dispatch_sync(workflow)(*args, **kwargs))
@@ -58,3 +66,14 @@ def status_of(result, name: str) -> str:
 def value_of(result, name: str) -> Any:
     """The unpickled output of the only node with this name."""
     return node(result, name)["output"].get_deserialized()
+
+
+def statuses(result) -> dict[int, str]:
+    """The status of each node, as text."""
+    return {n["node_id"]: str(n["status"]) for n in result.get_all_node_results()}
+
+
+def until_shown(dispatch_id: str, node_id: int, status: str) -> None:
+    """Asks again and again, and returns at the first answer that shows the node so."""
+    while statuses(ct.get_result(dispatch_id))[node_id] != status:
+        pass

@@ -1,4 +1,4 @@
-"""Cancelling: whole dispatches and chosen tasks, at every moment; and what is cancelled is dead."""
+"""Cancelling: whole dispatches and chosen tasks, at every moment, and who wins a race."""
 
 import os
 import time
@@ -6,9 +6,8 @@ import time
 import covalent as ct
 import pytest
 import requests
-from checks import completed, describe, node, nodes, status_of
-from meeting import announce, arrive
-from tagging import WAYS, marked, misbehave, new_tag
+from checks import cancelled, completed, describe, node, nodes, status_of, statuses, until_shown
+from meeting import arrive
 from wire import UNKNOWN
 
 pytestmark = pytest.mark.mends
@@ -26,11 +25,6 @@ def report(address, name):
 
 
 @ct.electron
-def wild(address, name, how, tag):
-    misbehave(how, tag, lambda: announce(address, name))
-
-
-@ct.electron
 def note(path, name):
     with open(path, "a") as file:
         file.write(f"{name}\n")
@@ -42,21 +36,8 @@ def held(address, name):
     return identity(report(address, name))
 
 
-@ct.lattice
-def wild_alone(address, name, how, tag):
-    return wild(address, name, how, tag)
-
-
 def wait(dispatch_id):
     return ct.get_result(dispatch_id, wait=True)
-
-
-def cancelled(result):
-    """A dispatch that must have been cancelled, and says no more than that."""
-    assert result.status == ct.status.CANCELLED, describe(result)
-    assert result.result is None
-    assert not result.error
-    return result
 
 
 def set_status(server, dispatch_id, body):
@@ -64,18 +45,8 @@ def set_status(server, dispatch_id, body):
     return requests.put(url, json=body, timeout=30)
 
 
-def statuses(result):
-    return {n["node_id"]: str(n["status"]) for n in result.get_all_node_results()}
-
-
 def sub_result(result, name):
     return node(result, name)["sublattice_result"]
-
-
-def until_shown(dispatch_id, node_id, status):
-    """Asks again and again, and returns at the first answer that shows the node so."""
-    while statuses(ct.get_result(dispatch_id))[node_id] != status:
-        pass
 
 
 def test_the_answers_byte_for_byte(server, meeting_point):
@@ -171,6 +142,72 @@ def test_while_queued(spawn_server, meeting_point):
     after = ct.dispatch(held, dispatcher_addr=own.url)(meeting_point.address, "first")
     assert completed(ct.get_result(after, wait=True, dispatcher_addr=own.url)) == "go"
     assert meeting_point.arrivals("queued") == 0
+
+
+def test_a_chosen_task_while_queued(spawn_server, meeting_point):
+    """Of two tasks of one dispatch the one that waits for the only worker is cancelled; the other goes on."""
+
+    @ct.lattice
+    def workflow(address):
+        return identity(report(address, "one")), identity(report(address, "two"))
+
+    own = spawn_server(workers=1)
+    address = {"dispatcher_addr": own.url}
+    dispatch_id = ct.dispatch(workflow, **address)(meeting_point.address)
+    assert meeting_point.wait_until(lambda: meeting_point.arrivals("one") + meeting_point.arrivals("two") == 1)
+    running = "one" if meeting_point.arrivals("one") else "two"
+    queued = "two" if running == "one" else "one"
+    pair = dict(zip(("one", "two"), nodes(ct.get_result(dispatch_id, **address), "report")))
+    ct.cancel(dispatch_id, task_ids=pair[queued]["node_id"], **address)
+    meeting_point.release(running)
+    result = cancelled(ct.get_result(dispatch_id, wait=True, **address))
+    pair = dict(zip(("one", "two"), nodes(result, "report")))
+    assert str(pair[queued]["status"]) == "CANCELLED"
+    assert pair[queued]["start_time"] is None
+    assert str(pair[running]["status"]) == "COMPLETED"
+    assert sorted(str(below["status"]) for below in nodes(result, "identity")) == ["COMPLETED", "NEW_OBJECT"]
+    assert meeting_point.arrivals(queued) == 0
+
+
+def test_a_chosen_task_that_waits_for_its_input(meeting_point, tmp_path):
+    """It is CANCELLED when its turn comes, and does not run."""
+
+    @ct.lattice
+    def workflow(address, path):
+        return identity(note(path, report(address, "above")))
+
+    path = tmp_path / "notes"
+    dispatch_id = ct.dispatch(workflow)(meeting_point.address, str(path))
+    meeting_point.wait_for("above")
+    waiting = node(ct.get_result(dispatch_id), "note")["node_id"]
+    ct.cancel(dispatch_id, task_ids=[waiting])
+    meeting_point.release("above")
+    result = cancelled(wait(dispatch_id))
+    assert status_of(result, "report") == "COMPLETED"
+    assert status_of(result, "note") == "CANCELLED"
+    assert status_of(result, "identity") == "NEW_OBJECT"
+    assert not path.exists()
+
+
+def test_no_further_try_after_a_cancel(meeting_point):
+    """A task with tries left is not tried again."""
+
+    @ct.electron(executor=ct.executor.LocalExecutor(retries=5))
+    def stubborn(address):
+        arrive(address, "try")
+        raise ValueError("on purpose")
+
+    @ct.lattice
+    def workflow(address):
+        return stubborn(address)
+
+    dispatch_id = ct.dispatch(workflow)(meeting_point.address)
+    meeting_point.wait_for("try")
+    ct.cancel(dispatch_id)
+    result = cancelled(wait(dispatch_id))
+    assert status_of(result, "stubborn") == "CANCELLED"
+    meeting_point.release("try")
+    assert meeting_point.arrivals("try") == 1
 
 
 def test_while_running(meeting_point):
@@ -346,37 +383,6 @@ def test_a_cancelled_sub_dispatch_cancels_its_node(meeting_point):
     assert status_of(result, ":sublattice:inner") == "CANCELLED"
 
 
-@pytest.mark.parametrize("how", WAYS)
-def test_cancelled_means_dead(meeting_point, how):
-    """At the first answer that shows the task CANCELLED, the process table holds nothing of it."""
-    tag = new_tag()
-    dispatch_id = ct.dispatch(wild_alone)(meeting_point.address, "wild", how, tag)
-    meeting_point.wait_for("wild")
-    assert marked(tag)
-    wild_id = node(ct.get_result(dispatch_id), "wild")["node_id"]
-    ct.cancel(dispatch_id)
-    until_shown(dispatch_id, wild_id, "CANCELLED")
-    assert marked(tag) == {}
-    cancelled(wait(dispatch_id))
-
-
-def test_twenty_cancels_leave_nothing(meeting_point):
-    """Every way to misbehave in turn, two at a time: each is dead when it is shown so."""
-    for number in range(10):
-        pair = []
-        for beside in range(2):
-            tag, name = new_tag(), f"wild {number} {beside}"
-            how = WAYS[(2 * number + beside) % len(WAYS)]
-            dispatch_id = ct.dispatch(wild_alone)(meeting_point.address, name, how, tag)
-            pair.append((dispatch_id, tag, name))
-        meeting_point.wait_for(*(name for _, _, name in pair))
-        for dispatch_id, _, _ in pair:
-            ct.cancel(dispatch_id)
-        for dispatch_id, tag, _ in pair:
-            cancelled(wait(dispatch_id))
-            assert marked(tag) == {}
-
-
 @pytest.mark.parametrize("late_s", [0.0, 0.001, 0.003, 0.01, 0.03])
 def test_a_race_with_the_end_has_one_winner(meeting_point, tmp_path, late_s):
     """Whatever is shown first stays; a task that is shown COMPLETED has its output, another has none."""
@@ -409,22 +415,41 @@ def test_a_race_with_the_end_has_one_winner(meeting_point, tmp_path, late_s):
     if outcome == "COMPLETED":
         assert path.read_text() == "ran\n"
         assert node(result, "race")["output"].get_deserialized() == "output"
+    else:
+        assert node(result, "race")["output"] is None
 
 
 @pytest.mark.own_server
-def test_cancelled_tasks_stay_so_after_kill9(spawn_server, meeting_point):
-    """A cancel that was answered is kept: killed at once, the server ends it at the next start."""
-    own = spawn_server()
+def test_many_races_and_their_winners_are_kept_over_kill9(spawn_server, meeting_point):
+    """Twenty tasks end while they are cancelled; the record of each says who won, and goes on saying so."""
+
+    @ct.electron
+    def race(address, number):
+        arrive(address, "race")
+        return number
+
+    @ct.lattice
+    def workflow(address):
+        return [race(address, number) for number in range(20)]
+
+    own = spawn_server(workers=20)
     address = {"dispatcher_addr": own.url}
-    tag = new_tag()
-    dispatch_id = ct.dispatch(wild_alone, **address)(meeting_point.address, "wild", "double fork", tag)
-    meeting_point.wait_for("wild")
+    dispatch_id = ct.dispatch(workflow, **address)(meeting_point.address)
+    meeting_point.wait_for("race", count=20)
+    meeting_point.release("race")
     ct.cancel(dispatch_id, **address)
+    result = ct.get_result(dispatch_id, wait=True, **address)
+    for number, racer in enumerate(nodes(result, "race")):
+        if str(racer["status"]) == "COMPLETED":
+            assert racer["output"].get_deserialized() == number
+        else:
+            assert (str(racer["status"]), racer["output"]) == ("CANCELLED", None)
     own.kill9()
     own.restart()
-    cancelled(ct.get_result(dispatch_id, wait=True, **address))
-    assert marked(tag) == {}
-    assert meeting_point.arrivals("wild") == 1
+    again = ct.get_result(dispatch_id, wait=True, **address)
+    assert statuses(again) == statuses(result)
+    assert (again.status, again.end_time) == (result.status, result.end_time)
+    assert meeting_point.arrivals("race") == 20
 
 
 @pytest.mark.own_server

@@ -154,6 +154,31 @@ async fn what_a_killed_zygote_leaves_is_dead_when_its_tasks_are_reported() {
     }
 }
 
+/// The zygote dies in the midst of a kill: the task is killed when nothing of it is left.
+#[tokio::test]
+async fn a_kill_that_the_zygote_does_not_live_to_finish() {
+    for cgroups in [true, false] {
+        let mut bench = Bench::with(|options| {
+            options.cgroups = cgroups;
+            options.kill_grace = Duration::from_secs(600);
+        });
+        let line = Line::new(bench.folder.path());
+        let hold = Hold::new(bench.folder.path(), "left");
+        let source = format!(
+            "{}{}asked = os.getppid()\nsignal.signal(signal.SIGTERM, lambda *_: tell(asked))\n{STUBBORN}{RELAY}while True: signal.pause()",
+            hold.prelude(),
+            line.prelude()
+        );
+        let attempt = begun(&mut bench, task(&source)).await;
+        let mut talk = line.answer().await;
+        assert_eq!(talk.hear().await, "daemon");
+        bench.executor.kill(attempt).await;
+        sigkill(&talk.hear().await);
+        killed(&mut bench).await;
+        assert!(!hold.held());
+    }
+}
+
 /// Without cgroups, what left its group outlives a keeper that was killed; nothing else does.
 #[tokio::test]
 async fn when_the_keeper_is_killed_another_takes_over() {
