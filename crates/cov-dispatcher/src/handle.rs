@@ -121,8 +121,18 @@ impl Handle {
     /// There is no such dispatch, or assets are missing; the dispatch stays as it was.
     pub async fn start(&self, dispatch: &DispatchId) -> Result<(), Error> {
         self.check_open()?;
-        self.complete_assets(dispatch).await?;
-        self.ask(dispatch, Message::Start).await
+        let (handle, dispatch) = (self.clone(), dispatch.clone());
+        // Also when the caller goes away: the gate opens when it is known what became of it.
+        let starting = self.shared.tasks.spawn(async move {
+            let _no_upload_is_stored = handle.shared.gates.for_start(&dispatch).await;
+            handle.complete_assets(&dispatch).await?;
+            handle.ask_owners(&dispatch, Message::Start).await
+        });
+        match timeout(self.shared.options.reply_timeout, starting).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => Err(Error::Internal(format!("a start ended badly: {error}"))),
+            Err(_elapsed) => Err(Error::Overloaded),
+        }
     }
 
     /// Cancels these nodes of a dispatch, or all if there are none. The request is durable on

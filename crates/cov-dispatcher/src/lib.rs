@@ -10,6 +10,7 @@ pub mod admission;
 pub mod committer;
 pub mod effects;
 pub mod error;
+mod gates;
 pub mod handle;
 mod maintenance;
 pub mod options;

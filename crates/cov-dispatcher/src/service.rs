@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
 use crate::committer::Committer;
+use crate::gates::Gates;
 use crate::handle::Handle;
 use crate::options::{LAST_STEPS_MAX, LOADS_MAX, Options};
 use crate::registry::Registry;
@@ -57,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) closing: CancellationToken,
     /// Cancelled later: owners end where they stand.
     pub(crate) stopping: CancellationToken,
+    /// Between starts and uploads.
+    pub(crate) gates: Gates,
     /// Turns of reading whole dispatches.
     pub(crate) loads: Semaphore,
     epoch: u32,
@@ -155,6 +158,7 @@ pub async fn start(options: Options, parts: Parts) -> Result<(Handle, Service), 
         tasks: TaskTracker::new(),
         closing: CancellationToken::new(),
         stopping,
+        gates: Gates::default(),
         loads: Semaphore::new(LOADS_MAX),
         epoch,
         attempts: AtomicU32::new(0),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use cov_core::asset::{Announced, AssetAddress, AssetKey, AssetState, ContentRef};
 use cov_core::ids::DispatchId;
 use cov_core::result::Summary;
-use cov_store::model::{Change, ChangeSet};
+use cov_store::model::{Change, ChangeSet, Query};
 use cov_store::{ContentWriter, Staged};
 
 use crate::Error;
@@ -97,12 +97,7 @@ impl Upload {
             Purpose::Discard => Ok(()),
             Purpose::Compare { writer, present } => {
                 let staged = writer.finish().await?;
-                match staged.content.id == present.id {
-                    true => Ok(()),
-                    false => Err(Error::IllegalState {
-                        what: format!("dispatch {dispatch} was started with another {address}"),
-                    }),
-                }
+                compare(&dispatch, address, &staged.content, Some(&present))
             }
             // An empty asset is no asset.
             Purpose::Store { expected: None, .. } if received == 0 => Ok(()),
@@ -111,14 +106,51 @@ impl Upload {
                 if let Some(expected) = expected {
                     check_content(address, &expected, &staged.content)?;
                 }
-                let Staged { content, small } = staged;
-                // The client was asked for these bytes once, whatever number of assets has them.
-                let changes =
-                    vec![Change::Asset { address, content, small }, Change::Fulfil { content }];
-                let at = shared.clock.now();
-                shared.committer.commit(ChangeSet { dispatch, at, changes }).await
+                // Also when the sender goes away: it has been checked, and is being stored.
+                let tasks = shared.tasks.clone();
+                let storing = tasks.spawn(store(shared, dispatch, address, staged));
+                storing.await.unwrap_or_else(|error| {
+                    Err(Error::Internal(format!("an upload ended badly: {error}")))
+                })
             }
         }
+    }
+}
+
+/// Makes what was uploaded the asset's content, unless the dispatch was started meanwhile.
+async fn store(
+    shared: Arc<Shared>,
+    dispatch: DispatchId,
+    address: AssetAddress,
+    staged: Staged,
+) -> Result<(), Error> {
+    let _no_start_is_under_way = shared.gates.for_upload(&dispatch).await;
+    let query = Query { ids: vec![dispatch.clone()], limit: 1, ..Query::default() };
+    let summary = shared.store.summaries(&query).await?.pop();
+    if summary.is_some_and(|summary| !is_registered_only(summary.status)) {
+        let present = shared.store.asset(&dispatch, address).await?;
+        let present = present.as_ref().and_then(AssetState::content);
+        return compare(&dispatch, address, &staged.content, present);
+    }
+    let Staged { content, small } = staged;
+    // The client was asked for these bytes once, whatever number of assets has them.
+    let changes = vec![Change::Asset { address, content, small }, Change::Fulfil { content }];
+    let at = shared.clock.now();
+    shared.committer.commit(ChangeSet { dispatch, at, changes }).await
+}
+
+/// A started dispatch runs with `present`; the same bytes are welcome, others are not.
+fn compare(
+    dispatch: &DispatchId,
+    address: AssetAddress,
+    uploaded: &ContentRef,
+    present: Option<&ContentRef>,
+) -> Result<(), Error> {
+    match present.is_some_and(|present| present.id == uploaded.id) {
+        true => Ok(()),
+        false => Err(Error::IllegalState {
+            what: format!("dispatch {dispatch} was started with another {address}"),
+        }),
     }
 }
 

@@ -170,6 +170,47 @@ async fn a_damaged_dispatch_is_set_aside_and_the_others_go_on() {
     assert_eq!(summary_again, summary);
 }
 
+/// The first attempt of a builder links a sub-dispatch and fails, the next one leaves an archive.
+/// Wherever the server dies, the stale link is never followed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sub_dispatch_of_an_earlier_attempt_never_stands_in() {
+    let mut crashes = 0;
+    for commits in 0.. {
+        let mut world = World::new().await;
+        let mut flow = Flow::new();
+        let archive = json!({"return": lattice(&[json!({"return": 4}), json!({})])});
+        let gated = json!({"gate": "g", "then": {"fail": "after linking"}});
+        let tries = json!({"tries": [gated, archive, archive, archive]});
+        let builder = flow.task_of(NodeKind::Sublattice, tries, &[]);
+        flow.on(builder, "local", json!({"retries": 3}));
+        let dispatch = world.dispatch(&flow).await;
+        world.until(&dispatch, |record| record.nodes[0].state.status == Status::Running).await;
+        let stale = world.register(&built(&[json!({"return": 6})])).await;
+        world.handle().link(&dispatch, NodeId(0), &stale).await.unwrap();
+        world.tap().die_after(commits);
+        world.gates.open("g");
+        let ended = async { drop(world.end(&dispatch).await) };
+        let died = tokio::select! {
+            () = ended => false,
+            () = world.tap().died.notified() => true,
+        };
+        if died {
+            crashes += 1;
+            world.die().await;
+            world.begin().await;
+        }
+        let record = world.end(&dispatch).await;
+        assert_eq!(record.summary.status, Status::Completed, "crash {commits}");
+        assert_eq!(world.output(&dispatch, 0).await, "5", "crash {commits}");
+        assert_ne!(record.nodes[0].sub_dispatch, Some(stale.clone()), "crash {commits}");
+        assert_eq!(world.executor().runs(&stale, 0), 0, "crash {commits}");
+        if !died {
+            break;
+        }
+    }
+    assert!(crashes >= 4, "only {crashes} commits");
+}
+
 /// A workflow of every kind, without gates.
 fn mixed() -> Flow {
     let mut flow = Flow::new();

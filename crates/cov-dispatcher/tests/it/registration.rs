@@ -237,3 +237,60 @@ async fn a_refused_manifest_stores_nothing() {
     let nowhere = world.handle().upload(&"cycle".parse().unwrap(), of_node(0, HOOKS), None).await;
     assert!(matches!(nowhere.map(|_| ()), Err(Error::DispatchNotFound { .. })));
 }
+
+/// A task whose function was announced without a digest, and two functions of the same size.
+fn without_digest() -> (Flow, Bytes, Bytes) {
+    let mut flow = Flow::new();
+    let script =
+        |value: u32| Bytes::from(json!({"gate": "g", "then": {"return": value}}).to_string());
+    flow.task(json!({"gate": "g", "then": {"return": 1}}), &[]);
+    let size = script(1).len() as u64;
+    flow.manifest.assets[0].announced = Announced { size, sha1: None };
+    (flow, script(1), script(2))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_ends_after_the_start_replaces_nothing() {
+    let world = World::new().await;
+    let (flow, first, second) = without_digest();
+    let dispatch = world.handle().register(flow.manifest).await.unwrap().dispatch;
+    let function = of_node(0, AssetKey::Function);
+    let begin = async || world.handle().upload(&dispatch, function, None).await.unwrap();
+    let (mut late, mut equal) = (begin().await, begin().await);
+    world.upload(&dispatch, function, first.clone()).await.unwrap();
+    late.write(second).await.unwrap();
+    equal.write(first).await.unwrap();
+    world.handle().start(&dispatch).await.unwrap();
+    world.executor().until_runs(&dispatch, 0, 1).await;
+    let before = state(&world, &dispatch, function).await;
+    let refused = late.finish().await.unwrap_err();
+    assert!(matches!(refused, Error::IllegalState { .. }), "{refused:?}");
+    equal.finish().await.unwrap();
+    assert_eq!(state(&world, &dispatch, function).await, before);
+    world.gates.open("g");
+    world.end(&dispatch).await;
+    assert_eq!(world.output(&dispatch, 0).await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_waits_for_an_upload_that_is_being_stored() {
+    let world = World::new().await;
+    let (flow, first, second) = without_digest();
+    let dispatch = world.handle().register(flow.manifest).await.unwrap().dispatch;
+    let function = of_node(0, AssetKey::Function);
+    let mut late = world.handle().upload(&dispatch, function, None).await.unwrap();
+    world.upload(&dispatch, function, first).await.unwrap();
+    late.write(second).await.unwrap();
+    let begun = world.tap().begun();
+    let held = world.tap().hold().await;
+    let storing = tokio::spawn(late.finish());
+    world.tap().until_another_begins(begun).await;
+    let handle = world.handle().clone();
+    let starting = tokio::spawn(async move { handle.start(&dispatch).await.map(|()| dispatch) });
+    drop(held);
+    storing.await.unwrap().unwrap();
+    let dispatch = starting.await.unwrap().unwrap();
+    world.gates.open("g");
+    world.end(&dispatch).await;
+    assert_eq!(world.output(&dispatch, 0).await, "2", "it runs with what is stored");
+}

@@ -19,9 +19,11 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard, RwLock};
 pub(crate) struct Tap {
     pub(super) inner: RwLock<Option<Opened>>,
     spool: PathBuf,
-    /// Told after every commit.
+    /// Told when a commit begins, and after it.
     pub(crate) committed: Notify,
     commits: AtomicU64,
+    /// How many commits have begun, also those that wait for [`Tap::hold`].
+    begun: AtomicU64,
     /// The commit after which the process is dead.
     last: AtomicU64,
     refuse: AtomicBool,
@@ -40,6 +42,7 @@ impl Tap {
             spool,
             committed: Notify::new(),
             commits: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
             last: AtomicU64::new(u64::MAX),
             refuse: AtomicBool::new(false),
             refused: std::sync::Mutex::default(),
@@ -88,6 +91,21 @@ impl Tap {
         Arc::clone(&self.gate).lock_owned().await
     }
 
+    /// Returns when more than `begun` commits have begun.
+    pub(crate) async fn until_another_begins(&self, begun: u64) {
+        loop {
+            let changed = self.committed.notified();
+            if self.begun() > begun {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
+    }
+
     /// Cuts the dispatcher off for ever; the store can be opened again on return.
     pub(crate) async fn cut(&self) {
         let inner = self.inner.write().await.take();
@@ -117,6 +135,8 @@ impl Store for Tap {
     }
 
     async fn commit(&self, batch: &[ChangeSet]) -> Result<(), Error> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.committed.notify_waiters();
         drop(self.gate.lock().await);
         if self.commits() >= self.last.load(Ordering::SeqCst) {
             self.died.notify_one();
