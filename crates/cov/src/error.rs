@@ -1,0 +1,85 @@
+//! What can go wrong while a graph is made.
+
+use cov_core::error::ErrorKind;
+use cov_core::manifest::ManifestError;
+
+/// Why there is no graph.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A node was used in another graph than the one it was recorded in.
+    #[error(
+        "a node of another graph is used in `{lattice}`: nodes stay in the graph they were recorded in"
+    )]
+    ForeignNode {
+        /// The lattice it was used in.
+        lattice: String,
+    },
+    /// A value cannot travel.
+    #[error("a value of type `{type_name}` for `{consumer}` cannot be encoded: {reason}")]
+    Value {
+        /// Its Rust type.
+        type_name: &'static str,
+        /// What takes it.
+        consumer: String,
+        /// What its serde implementation said.
+        reason: String,
+    },
+    /// A keyword argument was given more than one value.
+    #[error("the keyword argument `{name}` of `{consumer}` must be one node or one value")]
+    Keyword {
+        /// The keyword.
+        name: String,
+        /// What takes it.
+        consumer: String,
+    },
+    /// Nodes wait for each other, or there are too many of them.
+    #[error("`{lattice}` is no workflow")]
+    Manifest {
+        /// The lattice.
+        lattice: String,
+        /// What is wrong with it.
+        #[source]
+        source: ManifestError,
+    },
+    /// The graph cannot be written down.
+    #[error("the workflow has no JSON form")]
+    Bundle(#[from] cov_core::bundle::Error),
+    /// Two electrons have the same name.
+    #[error(
+        "two electrons are named `{name}`: {first} and {second}; give one of them another `name`"
+    )]
+    SameName {
+        /// The name.
+        name: String,
+        /// File and line of one.
+        first: String,
+        /// File and line of the other.
+        second: String,
+    },
+    /// The program cannot read itself.
+    #[error("this program cannot read its own executable")]
+    Program(#[source] std::io::Error),
+}
+
+impl Error {
+    /// How an error of this kind is answered.
+    ///
+    /// ```
+    /// use cov_core::error::ErrorKind;
+    /// let error = cov::Error::ForeignNode { lattice: "sum".into() };
+    /// assert_eq!(error.kind(), ErrorKind::Invalid);
+    /// ```
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::ForeignNode { .. }
+            | Self::Value { .. }
+            | Self::Keyword { .. }
+            | Self::Manifest { .. }
+            | Self::Bundle(_)
+            | Self::SameName { .. } => ErrorKind::Invalid,
+            Self::Program(_) => ErrorKind::Internal,
+        }
+    }
+}
