@@ -15,7 +15,12 @@ pub struct ExecutorSpec {
     /// The executor's short name, such as `local` or `dask`.
     pub name: String,
     /// The executor object as the client wrote it, or an empty object when it was named only.
+    #[serde(default = "nothing")]
     pub data: Value,
+}
+
+fn nothing() -> Value {
+    Value::Object(serde_json::Map::new())
 }
 
 /// What the engine does when an attempt fails or takes long.

@@ -68,6 +68,7 @@ pub struct Edge {
     /// The node that takes it.
     pub target: NodeId,
     /// The parameter's name; ignored by waiting edges.
+    #[serde(default)]
     pub name: String,
     /// How it is passed.
     pub kind: EdgeKind,

@@ -2,6 +2,8 @@
 //! our own form; foreign spellings are translated at the edge. Checked once, by
 //! [`Manifest::graph`], and trusted afterwards.
 
+pub mod document;
+
 use std::collections::HashSet;
 
 use crate::asset::{Announced, AssetAddress};
@@ -108,6 +110,12 @@ pub enum ManifestError {
         /// The asset.
         address: AssetAddress,
     },
+    /// An asset that only the server makes.
+    #[error("the asset `{address}` is made by the server; no client brings it")]
+    ServersAsset {
+        /// The asset.
+        address: AssetAddress,
+    },
 }
 
 impl Manifest {
@@ -125,6 +133,18 @@ impl Manifest {
         check_single_end(&graph)?;
         self.check_assets(&graph)?;
         Ok(graph)
+    }
+
+    /// Checks that a client may bring every asset.
+    ///
+    /// # Errors
+    /// The first asset that only the server makes.
+    pub fn check_bringer(&self) -> Result<(), ManifestError> {
+        let mut addresses = self.assets.iter().map(|asset| asset.address);
+        match addresses.find(|address| address.key.is_servers()) {
+            Some(address) => Err(ManifestError::ServersAsset { address }),
+            None => Ok(()),
+        }
     }
 
     fn check_executors(&self, graph: &Graph) -> Result<(), ManifestError> {

@@ -115,6 +115,9 @@ pub enum Error {
     /// The data does not decode to the type that was asked for, or the value does not encode.
     #[error("the data is no JSON of the expected type")]
     Json(#[source] serde_json::Error),
+    /// As `Json`, for pickled data: it is no plain data, or not of the expected type.
+    #[error("the pickle holds no plain data of the expected type")]
+    Pickle(#[source] serde_pickle::Error),
     /// As `Json`, for bincode data.
     #[error("the data is no bincode of the expected type")]
     BincodeDecode(#[source] bincode::error::DecodeError),
@@ -197,6 +200,21 @@ pub struct TransportableObject {
     pub data: Bytes,
 }
 
+/// In records that are stored as text: the base64 of the archive.
+impl Serialize for TransportableObject {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(self.to_archive()))
+    }
+}
+
+impl<'de> Deserialize<'de> for TransportableObject {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let archive = STANDARD.decode(text).map_err(serde::de::Error::custom)?;
+        Self::from_archive(&archive).map_err(serde::de::Error::custom)
+    }
+}
+
 impl TransportableObject {
     /// Reads an archive.
     ///
@@ -268,6 +286,23 @@ impl TransportableObject {
         bincode::serde::decode_from_slice(&self.data, bincode::config::standard())
             .map(|(value, _)| value)
             .map_err(Error::BincodeDecode)
+    }
+
+    /// Decodes the data, whatever its encoding is: JSON, bincode, or a pickle of plain data (no
+    /// value, truth values, numbers, texts, bytes, lists, tuples, sets, dictionaries). Runs
+    /// nothing of what a pickle says; one that builds objects is refused.
+    ///
+    /// # Errors
+    /// The data is no `T`, or a pickle of something else than plain data.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        match self.header.encoding {
+            Encoding::Json => self.to_json(),
+            Encoding::Bincode => self.to_bincode(),
+            Encoding::Cloudpickle => {
+                let options = serde_pickle::DeOptions::new();
+                serde_pickle::from_slice(&self.data, options).map_err(Error::Pickle)
+            }
+        }
     }
 
     fn expect_encoding(&self, wanted: Encoding) -> Result<(), Error> {

@@ -49,6 +49,14 @@ pub enum Error {
         /// What differs.
         difference: String,
     },
+    /// More bytes came than were announced.
+    #[error("{bytes} bytes came for {what} behind everything that was announced")]
+    Surplus {
+        /// What they came for.
+        what: String,
+        /// How many there are, at least.
+        bytes: u64,
+    },
     /// The present state does not allow this.
     #[error("{what}")]
     IllegalState {
@@ -132,11 +140,13 @@ impl Error {
             Self::NodeNotFound { .. } => ErrorCode::NodeNotFound,
             Self::Exists { .. } => ErrorCode::DispatchExists,
             Self::AssetsMissing { .. } => ErrorCode::AssetsMissing,
-            Self::Mismatch { .. } => ErrorCode::DigestMismatch,
+            Self::Mismatch { .. } | Self::Surplus { .. } => ErrorCode::DigestMismatch,
             Self::IllegalState { .. } => ErrorCode::IllegalState,
             Self::Store(cov_store::Error::Full(_)) => ErrorCode::StorageFull,
             Self::Store(cov_store::Error::Unavailable(_)) => ErrorCode::StoreUnavailable,
             Self::Store(cov_store::Error::Corrupt { .. }) => ErrorCode::Quarantined,
+            Self::Store(cov_store::Error::TriggerGone { .. }) => ErrorCode::TriggerNotFound,
+            Self::Store(cov_store::Error::Claimed { .. }) => ErrorCode::IllegalState,
             Self::Store(_) | Self::Internal(_) => ErrorCode::Internal,
             Self::Overloaded => ErrorCode::Overloaded,
             Self::Stopping => ErrorCode::Stopping,

@@ -70,7 +70,7 @@ async fn redispatch_record(
     register_with(shared, manifest, &graph, taken_over).await
 }
 
-async fn plan_redispatch(
+pub(crate) async fn plan_redispatch(
     shared: &Shared,
     record: &DispatchRecord,
     mut manifest: Manifest,

@@ -33,7 +33,7 @@ pub struct Redispatch {
 }
 
 /// What is kept of a request, and compared.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Request {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) manifest: Option<ContentId>,

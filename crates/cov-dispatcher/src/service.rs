@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
 use crate::committer::Committer;
+use crate::events::Feed;
 use crate::gates::Gates;
 use crate::handle::Handle;
 use crate::options::{LAST_STEPS_MAX, LOADS_MAX, Options};
@@ -50,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) sublattices: Arc<dyn SublatticeFormat>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) committer: Committer,
+    pub(crate) feed: Feed,
     pub(crate) registry: Registry,
     pub(crate) admission: Admission,
     /// Owners and what they do beside themselves.
@@ -137,7 +139,9 @@ pub async fn start(options: Options, parts: Parts) -> Result<(Handle, Service), 
     let epoch = store.begin_epoch().await?;
     let unfinished = store.unfinished().await?;
     let (last_commit, last_report) = (CancellationToken::new(), CancellationToken::new());
-    let (committer, committing) = Committer::new(Arc::clone(&store), last_commit.clone());
+    let feed = Feed::new(epoch);
+    let (committer, committing) =
+        Committer::new(Arc::clone(&store), last_commit.clone(), feed.clone());
     let admission = Admission::new(executor);
     let stopping = CancellationToken::new();
     let ways = reports::Ways {
@@ -153,6 +157,7 @@ pub async fn start(options: Options, parts: Parts) -> Result<(Handle, Service), 
         sublattices,
         clock,
         committer,
+        feed,
         registry: Registry::default(),
         admission,
         tasks: TaskTracker::new(),

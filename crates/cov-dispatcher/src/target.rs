@@ -9,6 +9,12 @@ use cov_exec::WorkDir;
 /// what an untouched SDK sends.
 const LOCAL_NAMES: [&str; 2] = ["local", "dask"];
 
+/// The names by which electrons can ask for an executor of this server.
+#[must_use]
+pub fn names() -> &'static [&'static str] {
+    &LOCAL_NAMES
+}
+
 /// The end of the working directory that the SDK fills in when its user sets none.
 const DEFAULT_WORK_DIR: &str = "covalent/workdir";
 

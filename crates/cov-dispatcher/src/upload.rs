@@ -188,7 +188,7 @@ fn check_size(address: AssetAddress, announced: u64, found: u64) -> Result<(), E
     Err(Error::Mismatch { address, difference })
 }
 
-fn check_content(
+pub(crate) fn check_content(
     address: AssetAddress,
     announced: &Announced,
     found: &ContentRef,

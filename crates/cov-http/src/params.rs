@@ -24,6 +24,23 @@ pub(crate) struct NodePath {
     pub(crate) key: Option<String>,
 }
 
+/// The asset of a dispatch that a path names. Whether there is such a key is the handler's
+/// business.
+#[derive(Debug)]
+pub(crate) struct AssetPath {
+    pub(crate) dispatch: DispatchId,
+    pub(crate) key: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for AssetPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let params = path_params(parts, state).await?;
+        Ok(Self { dispatch: dispatch_of(&params)?, key: param(&params, "key").to_owned() })
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for DispatchPath {
     type Rejection = Refusal;
 
@@ -90,7 +107,7 @@ impl QueryParams {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    fn last<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+    pub(crate) fn last<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         self.all(name).last()
     }
 
@@ -112,6 +129,15 @@ impl QueryParams {
             "false" | "0" | "no" | "off" | "f" | "n" => Ok(false),
             _ => Err(Refusal::query(name, "Input should be a valid boolean")),
         }
+    }
+
+    /// A value of the core, or `None` when it is not given.
+    pub(crate) fn parsed<T: FromStr<Err: std::fmt::Display>>(
+        &self,
+        name: &'static str,
+    ) -> Result<Option<T>, Refusal> {
+        let Some(text) = self.last(name) else { return Ok(None) };
+        text.parse().map(Some).map_err(|error: T::Err| Refusal::query(name, error.to_string()))
     }
 
     /// Every state that `name` lists.

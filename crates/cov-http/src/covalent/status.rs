@@ -57,10 +57,10 @@ pub(super) async fn list(State(shared): App, params: QueryParams) -> Result<Json
         // What is no id is unknown.
         ids: params.all("dispatch_id").filter_map(|text| text.parse().ok()).collect(),
         statuses: params.statuses("status")?,
-        roots_only: false,
         latest_first: params.flag("latest", true)?,
         offset: params.number("offset", 0)?,
         limit: params.number("count", ROWS_DEFAULT)?.min(ROWS_MAX),
+        ..Query::default()
     };
     let names_any = params.all("dispatch_id").next().is_some();
     let found = match query.ids.as_slice() {

@@ -72,12 +72,11 @@ pub(super) async fn list(
     let all = params.all("status_filter").any(|filter| filter == "ALL");
     let statuses = if all { Vec::new() } else { params.statuses("status_filter")? };
     let query = Query {
-        ids: Vec::new(),
         statuses,
         roots_only: true,
-        latest_first: true,
         offset: params.number("offset", 0)?,
         limit: params.number("count", ROWS_DEFAULT)?.min(ROWS_MAX),
+        ..Query::default()
     };
     let total_count = shared.handle.count(&query).await?;
     let found = shared.handle.summaries(&query).await?;

@@ -5,6 +5,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use cov_core::asset::AssetAddress;
 use cov_core::ids::{DispatchId, NodeId};
 use cov_core::status::Status;
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::body::Chunks;
 use crate::error::Refusal;
-use crate::params::DispatchPath;
+use crate::params::{DispatchPath, QueryParams};
+use crate::v3::intake;
 use crate::{App, Shared, body};
 
 /// A dispatch that was made, or acted on.
@@ -34,6 +36,10 @@ pub(super) struct Missing {
 }
 
 impl Accepted {
+    pub(super) fn dispatch_id(&self) -> &DispatchId {
+        &self.dispatch_id
+    }
+
     async fn of(shared: &Shared, dispatch: &DispatchId) -> Result<Self, Refusal> {
         let status = shared.handle.summary(dispatch).await?.status;
         Ok(Self { dispatch_id: dispatch.clone(), status, missing: Vec::new() })
@@ -108,17 +114,22 @@ impl Default for Again {
     }
 }
 
-/// Dispatches again what was dispatched before, as it was.
+/// Dispatches again what was dispatched before: as it was, or as the workflow in the body.
 pub(super) async fn redispatch(
     State(shared): App,
     DispatchPath(earlier): DispatchPath,
+    params: QueryParams,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<Accepted>), Refusal> {
+) -> Result<Response, Refusal> {
+    if intake::is_framed(&headers) {
+        return intake::redispatch(&shared, earlier, &params, &headers, body).await;
+    }
     let Again { dispatch_id, reuse, start } = json_or_default(&shared, &headers, body).await?;
     let asked = Redispatch { earlier, manifest: None, dispatch_id, reuse };
     let registered = shared.handle.redispatch_once(asked).await?;
-    Ok((StatusCode::CREATED, Json(Accepted::begun(&shared, registered, start).await?)))
+    let accepted = Accepted::begun(&shared, registered, start).await?;
+    Ok((StatusCode::CREATED, Json(accepted)).into_response())
 }
 
 /// A small JSON body; none at all asks for the defaults.

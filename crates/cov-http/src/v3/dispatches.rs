@@ -1,22 +1,32 @@
 //! Dispatches: the list, and one with its nodes. Shows no bytes of assets.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
-use cov_core::ids::NodeId;
+use cov_core::asset::{AssetAddress, AssetKey};
+use cov_core::ids::{DispatchId, NodeId};
 use cov_core::manifest::LatticeInfo;
 use cov_core::result::Summary;
+use cov_core::status::Status;
 use cov_dispatcher::store::model::{DispatchRecord, NodeRecord, Query};
 use serde::Serialize;
 
-use crate::App;
 use crate::error::Refusal;
 use crate::params::{DispatchPath, QueryParams};
-use crate::v3::nodes::Node;
+use crate::v3::nodes::{self, Node, Sizes};
+use crate::{App, Shared};
 
 /// Rows of one page, when the client does not say how many.
 const PAGE_DEFAULT: u32 = 100;
 /// Most rows of one page.
 const PAGE_MAX: u32 = 1_000;
+
+/// Longest wait for the end of a dispatch. Seconds.
+const WAIT_MAX: u64 = 60;
+
+/// Where the summary of a failure is.
+const ERROR: AssetAddress = AssetAddress { node: None, key: AssetKey::Error };
 
 /// One page of the list.
 #[derive(Debug, Serialize)]
@@ -24,6 +34,9 @@ pub(super) struct Page {
     dispatches: Vec<Summary>,
     /// How many dispatches match, on all pages.
     total: u64,
+    /// Asks for the next page; missing on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<DispatchId>,
 }
 
 /// Lists dispatches, newest first.
@@ -32,15 +45,34 @@ pub(super) async fn list(State(shared): App, params: QueryParams) -> Result<Json
     if limit > PAGE_MAX {
         return Err(Refusal::query("limit", format!("Input should be at most {PAGE_MAX}")));
     }
-    let query = Query {
+    let all = Query {
         statuses: params.statuses("status")?,
+        name: params.last("name").map(str::to_owned),
+        since: params.parsed("since")?,
+        until: params.parsed("until")?,
+        roots_only: params.flag("roots", false)?,
         offset: params.number("offset", 0)?,
         limit,
         ..Query::default()
     };
-    let total = shared.handle.count(&query).await?;
+    let total = shared.handle.count(&all).await?;
+    let query = Query { behind: cursor(&shared, &params).await?, ..all };
     let dispatches = shared.handle.summaries(&query).await?;
-    Ok(Json(Page { dispatches, total }))
+    let is_full = limit > 0 && dispatches.len() == limit as usize;
+    let last = dispatches.last().filter(|_| is_full).map(|last| last.dispatch_id.clone());
+    Ok(Json(Page { dispatches, total, cursor: last }))
+}
+
+/// The dispatch behind which a page begins. One that was purged meanwhile has no place any more.
+async fn cursor(shared: &Shared, params: &QueryParams) -> Result<Option<DispatchId>, Refusal> {
+    let Some(behind) = params.parsed::<DispatchId>("cursor")? else { return Ok(None) };
+    match shared.handle.summary(&behind).await {
+        Ok(_there) => Ok(Some(behind)),
+        Err(cov_dispatcher::Error::DispatchNotFound { .. }) => {
+            Err(Refusal::query("cursor", "nothing stands there any more; begin the list again"))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What a redispatch took over from the earlier dispatch, or would, and why.
@@ -58,17 +90,51 @@ pub(super) struct Dispatch {
     #[serde(flatten)]
     summary: Summary,
     lattice: LatticeInfo,
+    /// Why it failed: its failed nodes, one a line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// The assets of the dispatch and the lattice that are there, with their sizes in bytes.
+    assets: Sizes,
     nodes: Vec<Node>,
+}
+
+/// Waits as long as the query asks, but no longer than until the dispatch has ended.
+async fn wait(shared: &Shared, dispatch: &DispatchId, params: &QueryParams) -> Result<(), Refusal> {
+    let seconds: u64 = params.number("wait", 0)?;
+    if seconds > WAIT_MAX {
+        return Err(Refusal::query("wait", format!("Input should be at most {WAIT_MAX}")));
+    }
+    if seconds > 0 {
+        shared.handle.wait_for_end(dispatch, Duration::from_secs(seconds)).await;
+    }
+    Ok(())
+}
+
+/// Shows the short record of a dispatch.
+pub(super) async fn summary(
+    State(shared): App,
+    DispatchPath(dispatch): DispatchPath,
+    params: QueryParams,
+) -> Result<Json<Summary>, Refusal> {
+    wait(&shared, &dispatch, &params).await?;
+    Ok(Json(shared.handle.summary(&dispatch).await?))
 }
 
 /// Shows a dispatch with its nodes.
 pub(super) async fn show(
     State(shared): App,
     DispatchPath(dispatch): DispatchPath,
+    params: QueryParams,
 ) -> Result<Json<Dispatch>, Refusal> {
+    wait(&shared, &dispatch, &params).await?;
     let record = shared.handle.record(&dispatch).await?;
-    let DispatchRecord { summary, lattice, executors, nodes, .. } = record;
+    let DispatchRecord { summary, lattice, executors, nodes, assets, .. } = record;
+    let error = match summary.status {
+        Status::Failed => Some(nodes::tail(&shared.handle, &dispatch, ERROR).await?),
+        _ => None,
+    };
+    let assets = nodes::sizes(&assets);
     let shown = |(id, node): (u32, NodeRecord)| Node::of(NodeId(id), node, &executors);
     let nodes = (0..).zip(nodes).map(shown).collect();
-    Ok(Json(Dispatch { summary, lattice, nodes }))
+    Ok(Json(Dispatch { summary, lattice, error, assets, nodes }))
 }

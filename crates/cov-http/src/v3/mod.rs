@@ -2,27 +2,49 @@
 //! handle and shapes its answer.
 
 mod commands;
+mod contents;
 mod dispatches;
+mod events;
+mod executors;
+mod follow;
+mod intake;
 mod maintenance;
 mod nodes;
+mod table;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post};
 
 use crate::Shared;
+use crate::v3::table::Table;
 
-/// The routes of the native API.
+/// The routes of the native API. A new one is also described in `openapi`.
+fn table() -> Table<Arc<Shared>> {
+    Table::new()
+        .get("/api/v3/dispatches", dispatches::list)
+        .post("/api/v3/dispatches", intake::create)
+        .get("/api/v3/dispatches/{dispatch}", dispatches::show)
+        .get("/api/v3/dispatches/{dispatch}/summary", dispatches::summary)
+        .get("/api/v3/dispatches/{dispatch}/events", events::of_one)
+        .get("/api/v3/dispatches/{dispatch}/result", contents::result)
+        .post("/api/v3/dispatches/{dispatch}/start", commands::start)
+        .post("/api/v3/dispatches/{dispatch}/cancel", commands::cancel)
+        .post("/api/v3/dispatches/{dispatch}/redispatch", commands::redispatch)
+        .get("/api/v3/dispatches/{dispatch}/redispatch-plan", dispatches::redispatch_plan)
+        .get("/api/v3/dispatches/{dispatch}/assets/{key}", contents::of_dispatch)
+        .put("/api/v3/dispatches/{dispatch}/assets/{key}", contents::put_of_dispatch)
+        .put("/api/v3/dispatches/{dispatch}/assets/{node}/{key}", contents::put_of_node)
+        .get("/api/v3/dispatches/{dispatch}/nodes/{node}", nodes::show)
+        .get("/api/v3/dispatches/{dispatch}/nodes/{node}/{key}", contents::of_node)
+        .post("/api/v3/contents/known", intake::known)
+        .get("/api/v3/events", events::of_all)
+        .get("/api/v3/executors", executors::list)
+        .post("/api/v3/purge", maintenance::purge)
+        .post("/api/v3/backup", maintenance::backup)
+}
+
+/// The router of the native API.
 pub(crate) fn routes() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/api/v3/dispatches", get(dispatches::list))
-        .route("/api/v3/dispatches/{dispatch}", get(dispatches::show))
-        .route("/api/v3/dispatches/{dispatch}/start", post(commands::start))
-        .route("/api/v3/dispatches/{dispatch}/cancel", post(commands::cancel))
-        .route("/api/v3/dispatches/{dispatch}/redispatch", post(commands::redispatch))
-        .route("/api/v3/dispatches/{dispatch}/redispatch-plan", get(dispatches::redispatch_plan))
-        .route("/api/v3/dispatches/{dispatch}/nodes/{node}", get(nodes::show))
-        .route("/api/v3/purge", post(maintenance::purge))
-        .route("/api/v3/backup", post(maintenance::backup))
+    table().into_router()
 }

@@ -1,9 +1,11 @@
 //! One node of a dispatch: its state, and for a failed one whose fault it was, what was raised,
 //! and the end of what it printed.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
-use cov_core::asset::{AssetAddress, AssetKey};
+use cov_core::asset::{AssetAddress, AssetKey, AssetState};
 use cov_core::error::{ErrorCode, Fault};
 use cov_core::executor::ExecutorSpec;
 use cov_core::graph::NodeKind;
@@ -43,6 +45,17 @@ pub(super) struct Node {
     sub_dispatch_id: Option<DispatchId>,
     /// Short name of the executor.
     executor: String,
+    /// The assets that are there, with their sizes in bytes.
+    assets: Sizes,
+}
+
+/// Assets that are there, by key, with their sizes in bytes.
+pub(super) type Sizes = BTreeMap<&'static str, u64>;
+
+/// The sizes of those assets that are there.
+pub(super) fn sizes(assets: &[(AssetAddress, AssetState)]) -> Sizes {
+    let there = assets.iter().filter(|(_, state)| state.content().is_some());
+    there.map(|(address, state)| (address.key.as_str(), state.stored_size())).collect()
 }
 
 impl Node {
@@ -60,6 +73,7 @@ impl Node {
             failed_attempts: node.state.failed_attempts,
             sub_dispatch_id: node.sub_dispatch,
             executor: executor.map(|spec| spec.name.clone()).unwrap_or_default(),
+            assets: sizes(&node.assets),
         }
     }
 }
@@ -121,7 +135,7 @@ async fn failure(
 }
 
 /// The end of a text asset.
-async fn tail(
+pub(super) async fn tail(
     handle: &Handle,
     dispatch: &DispatchId,
     address: AssetAddress,

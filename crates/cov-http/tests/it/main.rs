@@ -14,9 +14,15 @@ mod edited_manifest;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod following;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod hold;
+#[cfg(test)]
+mod intake;
+#[cfg(test)]
+mod lists;
 #[cfg(test)]
 mod long_name;
 #[cfg(test)]

@@ -50,7 +50,7 @@ fn manifest(nodes: Vec<Value>, links: Vec<Value>) -> Value {
 }
 
 fn read(value: &Value) -> Result<Manifest, Refusal> {
-    parse(&serde_json::to_vec(value).unwrap(), 100)
+    parse(&serde_json::to_vec(value).unwrap(), 100).map(|sent| sent.manifest)
 }
 
 fn place(refusal: &Refusal) -> String {

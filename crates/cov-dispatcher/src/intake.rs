@@ -1,0 +1,378 @@
+//! A workflow that comes in one stream: its manifest, then the bytes of its assets. Small
+//! contents are gathered and become durable with the registration, in one step; what does not fit
+//! into one step follows in further ones. Holds a few MiB at most, however long the stream is.
+//! Starts nothing before everything is there.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use cov_core::asset::{
+    Announced, AssetAddress, AssetState, ContentDigest, ContentRef, INLINE_BYTES_MAX, SmallContent,
+};
+use cov_core::ids::{DispatchId, Sha1Digest};
+use cov_core::manifest::document::{self, Parts, Source};
+use cov_core::manifest::{Manifest, ManifestAsset};
+use cov_store::model::{Change, ChangeSet};
+use cov_store::{ContentWriter, Staged};
+use tokio::io::AsyncReadExt as _;
+
+use crate::Error;
+use crate::effects::is_registered_only;
+use crate::handle::{Handle, Registered};
+use crate::redispatch::plan_redispatch;
+use crate::registration::{Prepared, TakenOver, check, prepare};
+use crate::repeat::Request;
+use crate::service::Shared;
+use crate::upload::check_content;
+
+/// Bytes of small contents that are gathered for one step.
+const STEP_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes that are read at once from a file.
+const FILE_CHUNK_BYTES: usize = 256 << 10;
+
+/// A whole workflow that somebody wants dispatched.
+#[derive(Debug)]
+pub struct Order {
+    /// Its manifest, and where the bytes of its assets come from. With an id of the caller's
+    /// choice the order may be repeated: it is answered with the same dispatch.
+    pub parts: Parts,
+    /// The dispatch that it is made from, if it is a redispatch, and whether the results of nodes
+    /// that count as the same are taken over.
+    pub redispatch_of: Option<(DispatchId, bool)>,
+}
+
+/// A workflow on its way in. Dropping it leaves what was durable so far: at most a registered
+/// dispatch that is not started, which the same order under the same id completes.
+#[derive(Debug)]
+pub struct Intake {
+    handle: Handle,
+    dispatch: DispatchId,
+    /// What the client chose the id for.
+    request: Option<Request>,
+    /// The bodies to come, the next one first.
+    bodies: VecDeque<ManifestAsset>,
+    /// Contents that the dispatch waits for.
+    awaited: HashMap<(Sha1Digest, u64), AssetAddress>,
+    current: Option<Incoming>,
+    /// Changes that are not durable yet; the registration is the first of them, or durable.
+    step: Vec<Change>,
+    step_bytes: usize,
+    is_new: bool,
+}
+
+/// One body on its way in.
+#[derive(Debug)]
+struct Incoming {
+    asset: ManifestAsset,
+    left: u64,
+    to: Sink,
+}
+
+#[derive(Debug)]
+enum Sink {
+    /// Small enough to be gathered.
+    Memory(BytesMut),
+    /// Into a file of the store.
+    Store(Box<dyn ContentWriter>),
+    /// Nobody waits for it any more; only its digest is checked.
+    Check(ContentDigest),
+}
+
+impl Handle {
+    /// Begins to take in a workflow.
+    ///
+    /// # Errors
+    /// The manifest is refused, an asset is over the limit, there is no earlier dispatch, or the
+    /// chosen id is taken by a dispatch that was asked for otherwise; nothing was stored.
+    pub async fn take_in(&self, order: Order) -> Result<Intake, Error> {
+        self.check_open()?;
+        let Order { parts: Parts { manifest, sources }, redispatch_of } = order;
+        check_assets(self.shared(), &manifest)?;
+        let bodies = manifest.assets.iter().zip(&sources);
+        let bodies = bodies.filter(|(_, source)| **source == Source::Body).map(|(asset, _)| *asset);
+        let bodies: VecDeque<ManifestAsset> = bodies.collect();
+        let files: Vec<(ManifestAsset, PathBuf)> =
+            manifest.assets.iter().zip(sources).filter_map(file_of).collect();
+        let request = manifest.dispatch_id.is_some().then(|| Request {
+            manifest: Some(document::digest(&manifest)),
+            redispatch_of: redispatch_of.as_ref().map(|(earlier, _)| earlier.clone()),
+            reuse: redispatch_of.as_ref().is_some_and(|(_, reuse)| *reuse),
+        });
+        let mut intake = match self.ordered_before(&manifest, request.as_ref()).await? {
+            Some(dispatch) => Intake::resumed(self, dispatch).await?,
+            None => Intake::new(self, manifest, request, redispatch_of).await?,
+        };
+        intake.bodies = bodies;
+        for (asset, path) in files {
+            intake.take_file(asset, &path).await?;
+        }
+        Ok(intake)
+    }
+
+    /// Which of these contents are held. They stay for an hour at least, so that a caller may
+    /// rely on the answer.
+    ///
+    /// # Errors
+    /// The store is unavailable.
+    pub async fn known(&self, contents: &[Announced]) -> Result<Vec<bool>, Error> {
+        let known = self.shared().store.known_contents(contents).await?;
+        Ok(known.iter().map(Option::is_some).collect())
+    }
+
+    async fn ordered_before(
+        &self,
+        manifest: &Manifest,
+        request: Option<&Request>,
+    ) -> Result<Option<DispatchId>, Error> {
+        let (Some(id), Some(request)) = (&manifest.dispatch_id, request) else { return Ok(None) };
+        Ok(self.repeated(id, request).await?.map(|there| there.dispatch))
+    }
+}
+
+fn file_of((asset, source): (&ManifestAsset, Source)) -> Option<(ManifestAsset, PathBuf)> {
+    match source {
+        Source::File(path) => Some((*asset, path)),
+        Source::Body | Source::Elsewhere => None,
+    }
+}
+
+fn check_assets(shared: &Shared, manifest: &Manifest) -> Result<(), Error> {
+    manifest.check_bringer()?;
+    let limit = shared.options.upload_bytes_max;
+    match manifest.assets.iter().find(|asset| asset.announced.size > limit) {
+        Some(asset) => Err(Error::TooLarge {
+            what: asset.address.to_string(),
+            size: asset.announced.size,
+            limit,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// What a registration waits for, each content once.
+fn awaited_of(changes: &[Change]) -> HashMap<(Sha1Digest, u64), AssetAddress> {
+    let Some(Change::Register(registration)) = changes.first() else { return HashMap::new() };
+    let awaited = registration.assets.iter().filter_map(|(address, state)| match state {
+        AssetState::Awaited(announced) => Some((*address, *announced)),
+        AssetState::Present(_) => None,
+    });
+    by_content(awaited)
+}
+
+fn by_content(
+    awaited: impl Iterator<Item = (AssetAddress, Announced)>,
+) -> HashMap<(Sha1Digest, u64), AssetAddress> {
+    let named = |(address, Announced { size, sha1 })| Some(((sha1?, size), address));
+    awaited.filter_map(named).collect()
+}
+
+impl Intake {
+    async fn new(
+        handle: &Handle,
+        manifest: Manifest,
+        request: Option<Request>,
+        redispatch_of: Option<(DispatchId, bool)>,
+    ) -> Result<Self, Error> {
+        let shared = handle.shared();
+        let beside = match &request {
+            Some(request) => vec![request.kept(shared).await?],
+            None => Vec::new(),
+        };
+        let (manifest, graph) = check(manifest, shared.options.nodes_max).await?;
+        let (manifest, graph, taken_over) = match redispatch_of {
+            Some((earlier, reuse)) => {
+                let record = shared.store.record(&earlier).await?;
+                plan_redispatch(shared, &record, manifest, reuse, beside).await?
+            }
+            None => (manifest, graph, TakenOver { changes: beside, ..TakenOver::default() }),
+        };
+        let Prepared { registered, changes } =
+            prepare(shared, manifest, &graph, taken_over).await?;
+        Ok(Self {
+            handle: handle.clone(),
+            dispatch: registered.dispatch,
+            request,
+            bodies: VecDeque::new(),
+            awaited: awaited_of(&changes),
+            current: None,
+            step: changes,
+            step_bytes: 0,
+            is_new: true,
+        })
+    }
+
+    /// Goes on with a dispatch that an earlier order has registered.
+    async fn resumed(handle: &Handle, dispatch: DispatchId) -> Result<Self, Error> {
+        let status = handle.summary(&dispatch).await?.status;
+        let awaited = match is_registered_only(status) {
+            true => handle.shared().store.awaited(&dispatch).await?.assets,
+            false => Vec::new(),
+        };
+        Ok(Self {
+            handle: handle.clone(),
+            dispatch,
+            request: None,
+            bodies: VecDeque::new(),
+            awaited: by_content(awaited.into_iter()),
+            current: None,
+            step: Vec::new(),
+            step_bytes: 0,
+            is_new: false,
+        })
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        self.handle.shared()
+    }
+
+    /// Takes in the next bytes of the stream, of whatever bodies they are.
+    ///
+    /// # Errors
+    /// More bytes than were announced, others than were announced, or the store cannot take them.
+    pub async fn write(&mut self, mut chunk: Bytes) -> Result<(), Error> {
+        while !chunk.is_empty() {
+            let Some(mut incoming) = self.next_incoming().await? else {
+                let what = format!("dispatch {}", self.dispatch);
+                return Err(Error::Surplus { what, bytes: chunk.len() as u64 });
+            };
+            let size = usize::try_from(incoming.left).unwrap_or(usize::MAX).min(chunk.len());
+            incoming.write(chunk.split_to(size)).await?;
+            match incoming.left {
+                0 => self.take(incoming).await?,
+                _ => self.current = Some(incoming),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the stream. What has come is durable on return.
+    ///
+    /// # Errors
+    /// The stream ended within a body, or the store cannot take it.
+    pub async fn finish(mut self) -> Result<Registered, Error> {
+        if let Some(asset) = self.current.as_ref().map(|one| one.asset).or(self.bodies.pop_front())
+        {
+            let difference = "the stream ended before all of its bytes had come".to_owned();
+            return Err(Error::Mismatch { address: asset.address, difference });
+        }
+        if let Some(dispatch) = self.commit().await? {
+            // Somebody sent the same at the same time, and was first.
+            let request = self.request.take().unwrap_or_default();
+            return self.handle.must_be(&dispatch, &request).await;
+        }
+        let uploads = match self.awaited.is_empty() {
+            true => std::collections::HashSet::new(),
+            false => self.handle.missing(&self.dispatch).await?,
+        };
+        Ok(Registered { dispatch: self.dispatch, uploads })
+    }
+
+    async fn next_incoming(&mut self) -> Result<Option<Incoming>, Error> {
+        if let Some(current) = self.current.take() {
+            return Ok(Some(current));
+        }
+        let Some(asset) = self.bodies.pop_front() else { return Ok(None) };
+        let Announced { size, sha1 } = asset.announced;
+        let wanted = sha1.is_some_and(|sha1| self.awaited.contains_key(&(sha1, size)));
+        let to = match usize::try_from(size) {
+            _ if !wanted => Sink::Check(ContentDigest::default()),
+            Ok(size) if size <= INLINE_BYTES_MAX => Sink::Memory(BytesMut::with_capacity(size)),
+            _ => Sink::Store(self.shared().contents.writer().await?),
+        };
+        Ok(Some(Incoming { asset, left: size, to }))
+    }
+
+    async fn take(&mut self, incoming: Incoming) -> Result<(), Error> {
+        let Incoming { asset: ManifestAsset { address, announced }, to, .. } = incoming;
+        let staged = match to {
+            Sink::Check(digest) => return check_content(address, &announced, &digest.finish()),
+            Sink::Memory(bytes) => {
+                let SmallContent { content, bytes } = SmallContent::new(bytes.freeze());
+                Staged { content, small: Some(bytes) }
+            }
+            Sink::Store(writer) => writer.finish().await?,
+        };
+        check_content(address, &announced, &staged.content)?;
+        self.keep(staged).await
+    }
+
+    /// Gives a content to whatever waits for it.
+    async fn keep(&mut self, staged: Staged) -> Result<(), Error> {
+        let Staged { content, small } = staged;
+        let ContentRef { sha1, size, .. } = content;
+        let Some(address) = self.awaited.remove(&(sha1, size)) else { return Ok(()) };
+        self.step_bytes += small.as_ref().map_or(0, Bytes::len);
+        self.step.push(Change::Asset { address, content, small });
+        self.step.push(Change::Fulfil { content });
+        if self.step_bytes >= STEP_BYTES_MAX
+            && let Some(dispatch) = self.commit().await?
+        {
+            return Err(Error::Exists { dispatch });
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was gathered. Returns the dispatch if its id was taken meanwhile.
+    async fn commit(&mut self) -> Result<Option<DispatchId>, Error> {
+        let changes = std::mem::take(&mut self.step);
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        self.step_bytes = 0;
+        let set =
+            ChangeSet { dispatch: self.dispatch.clone(), at: self.shared().clock.now(), changes };
+        let outcome = self.shared().committer.commit(set).await;
+        let was_new = std::mem::replace(&mut self.is_new, false);
+        match outcome {
+            Err(Error::Exists { dispatch }) if was_new && self.request.is_some() => {
+                Ok(Some(dispatch))
+            }
+            outcome => outcome.map(|()| None),
+        }
+    }
+
+    /// Takes the bytes of an asset from a file, if it has them. A file that cannot be read, or
+    /// has others, is passed over: the client is told that the asset is missing.
+    async fn take_file(&mut self, asset: ManifestAsset, path: &Path) -> Result<(), Error> {
+        let Announced { size, sha1 } = asset.announced;
+        let wanted = sha1.is_some_and(|sha1| self.awaited.contains_key(&(sha1, size)));
+        let is_file = tokio::fs::metadata(path)
+            .await
+            .is_ok_and(|found| found.is_file() && found.len() == size);
+        if !wanted || !is_file {
+            return Ok(());
+        }
+        let Ok(mut file) = tokio::fs::File::open(path).await else { return Ok(()) };
+        let mut writer = self.shared().contents.writer().await?;
+        let mut left = size;
+        while left > 0 {
+            let mut chunk = BytesMut::with_capacity(FILE_CHUNK_BYTES);
+            let next = (&mut file).take(left).read_buf(&mut chunk).await;
+            match next {
+                Ok(0) | Err(_) => return Ok(()),
+                Ok(read) => left -= read as u64,
+            }
+            writer.write(chunk.freeze()).await?;
+        }
+        let staged = writer.finish().await?;
+        match check_content(asset.address, &asset.announced, &staged.content) {
+            Ok(()) => self.keep(staged).await,
+            Err(_others) => Ok(()),
+        }
+    }
+}
+
+impl Incoming {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.left -= bytes.len() as u64;
+        match &mut self.to {
+            Sink::Memory(gathered) => gathered.extend_from_slice(&bytes),
+            Sink::Store(writer) => writer.write(bytes).await?,
+            Sink::Check(digest) => digest.update(&bytes),
+        }
+        Ok(())
+    }
+}
