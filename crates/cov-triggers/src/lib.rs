@@ -5,6 +5,8 @@
 
 pub mod base;
 mod base_trigger;
+#[cfg(feature = "cron")]
+pub mod cron;
 #[cfg(feature = "_sqlx")]
 pub mod db;
 #[cfg(feature = "dir")]
@@ -19,13 +21,18 @@ pub mod memory;
 pub mod observer;
 pub mod policies;
 mod registry;
+mod secrets;
 pub mod service;
 #[cfg(feature = "time")]
 mod time;
 pub mod trigger;
+#[cfg(feature = "webhook")]
+mod webhook;
 
 pub use crate::base::Base;
 pub use crate::base_trigger::BaseTrigger;
+#[cfg(feature = "cron")]
+pub use crate::cron::CronTrigger;
 #[cfg(feature = "_sqlx")]
 pub use crate::db::DatabaseTrigger;
 #[cfg(feature = "sqlite")]
@@ -39,7 +46,10 @@ pub use crate::host::TriggerHost;
 pub use crate::observer::{Event, Observer};
 pub use crate::policies::Policies;
 pub use crate::registry::Registry;
+pub use crate::secrets::hide_secrets;
 pub use crate::service::{Service, Triggers};
 #[cfg(feature = "time")]
 pub use crate::time::TimeTrigger;
 pub use crate::trigger::{Schedule, Source, Trigger};
+#[cfg(feature = "webhook")]
+pub use crate::webhook::WebhookTrigger;

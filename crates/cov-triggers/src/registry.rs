@@ -38,8 +38,16 @@ impl Registry {
     pub fn builtin() -> Self {
         let mut registry = Self::empty();
         registry.register(crate::BaseTrigger::NAME, crate::BaseTrigger::from_fields);
+        #[cfg(feature = "cron")]
+        registry.register(crate::CronTrigger::NAME, crate::CronTrigger::from_fields);
+        #[cfg(feature = "webhook")]
+        registry.register(crate::WebhookTrigger::NAME, crate::WebhookTrigger::from_fields);
         #[cfg(feature = "time")]
         registry.register(crate::TimeTrigger::NAME, crate::TimeTrigger::from_fields);
+        #[cfg(feature = "sqlite")]
+        registry.register(crate::SQLiteTrigger::NAME, crate::SQLiteTrigger::from_fields);
+        #[cfg(feature = "_sqlx")]
+        registry.register(crate::DatabaseTrigger::NAME, crate::DatabaseTrigger::from_fields);
         #[cfg(feature = "dir")]
         registry.register(crate::DirTrigger::NAME, crate::DirTrigger::from_fields);
         registry
