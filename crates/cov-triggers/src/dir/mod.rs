@@ -23,7 +23,6 @@ pub use self::feed::REPORTS_MAX;
 pub use self::kinds::{Kind, Kinds};
 pub use self::scan::ENTRIES_MAX;
 pub use self::sense::RENAME_WAIT;
-use self::tree::Tree;
 use crate::fields::{Fields, Seconds};
 use crate::{Base, Error, Observer, Source, Trigger};
 
@@ -88,8 +87,6 @@ pub struct DirTrigger {
     recursive: bool,
     poll_interval: Option<Seconds>,
     file_system: FileSystem,
-    /// What is known when observing is begun again after an error.
-    kept: Mutex<Option<Tree>>,
     /// How it is watched, for people.
     method: Mutex<String>,
 }
@@ -112,7 +109,6 @@ impl DirTrigger {
             recursive: false,
             poll_interval: None,
             file_system: network::file_system,
-            kept: Mutex::default(),
             method: Mutex::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! The observing task of one `DirTrigger`: chooses between the kernel's reports and looking, and
 //! goes back to looking when reports are lost. Decides nothing about events: see `sense`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +21,8 @@ use crate::{Error, Observer};
 const LOOKED: &str = "looked";
 /// How many marks are handed over at once.
 const MARKS_AT_ONCE: usize = 1_000;
+/// How many events wait at most until they are handed over.
+const EVENTS_AT_ONCE: usize = 256;
 /// How long a file stays the same until it counts as closed, where the kernel reports.
 const SETTLE: Duration = Duration::from_secs(1);
 /// How often it is looked whether the root is still the one that is watched.
@@ -52,29 +55,21 @@ impl From<Error> for LookError {
 
 /// Observes until it is stopped.
 pub(super) async fn observe(trigger: &DirTrigger, observer: &mut Observer) -> Result<(), Error> {
-    let kept = trigger.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
     let marks = observer.take_marks();
-    let has_looked = kept.is_some() || marks.contains_key(LOOKED);
-    let tree = kept.unwrap_or_else(|| Tree::from_marks(marks));
-    let root = trigger.resolve();
+    let root = trigger.resolve()?;
+    let has_looked = observer.resumed() && marks.contains_key(LOOKED);
+    let tree = Tree::from_marks(marks);
     let mut run = Run {
         trigger,
         observer,
         recursive: trigger.recursive,
-        root: root.clone().unwrap_or_default(),
-        sense: Sense::new(root.clone().unwrap_or_default(), trigger.kinds, trigger.recursive, tree),
+        sense: Sense::new(root.clone(), trigger.kinds, trigger.recursive, tree),
+        root,
         has_looked,
+        look_took: Duration::ZERO,
         limit: None,
     };
-    let ended = match root {
-        Ok(_) => run.observe().await,
-        Err(error) => Err(error),
-    };
-    if ended.is_err() && run.has_looked {
-        let tree = run.sense.into_tree();
-        *trigger.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(tree);
-    }
-    ended
+    run.observe().await
 }
 
 /// One run of the task.
@@ -85,6 +80,8 @@ struct Run<'a> {
     root: PathBuf,
     sense: Sense,
     has_looked: bool,
+    /// How long the last look took.
+    look_took: Duration,
     /// Why the kernel reports nothing, if it was asked in vain.
     limit: Option<String>,
 }
@@ -184,8 +181,12 @@ impl Run<'_> {
                     Err(LookError::Observe(_)) => {}
                 }
             }
-            self.hand_over().await;
+            // Marks that belong to no event go together, but never after an event that came later.
+            if !self.sense.events.is_empty() || self.sense.loose.len() >= MARKS_AT_ONCE {
+                self.hand_over().await;
+            }
         }
+        self.hand_over().await;
         Ok(None)
     }
 
@@ -199,14 +200,13 @@ impl Run<'_> {
             trigger.id = %self.observer.trigger(),
             "too many changes at once in {}: looking", self.root.display()
         );
-        let began = Instant::now();
         let end = self.look(Some((feed, watcher))).await?;
         if end.is_some() {
             return Ok(end);
         }
         tokio::select! {
             () = self.observer.stopped() => Ok(Some(End::Stopped)),
-            () = tokio::time::sleep(began.elapsed() * LOOK_PAUSE) => Ok(None),
+            () = tokio::time::sleep(self.look_took * LOOK_PAUSE) => Ok(None),
         }
     }
 
@@ -256,14 +256,23 @@ impl Run<'_> {
             feed.reset();
         }
         let watcher = watch.map(|(_, watcher)| Arc::clone(watcher));
+        let began = Instant::now();
         let found = match self.scan(PathBuf::new(), watcher).await {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(Some(End::Stopped)),
             Err(LookError::Limit(reason)) => return Ok(Some(End::Limit(reason))),
             Err(LookError::Observe(error)) => return Err(error),
         };
+        self.look_took = began.elapsed();
         if self.has_looked {
-            self.sense.look(&found, self.observer.now(), Instant::now());
+            let mut touched = BTreeSet::new();
+            for difference in self.sense.differences(&found) {
+                self.sense.differs(difference, &found, &mut touched, self.observer.now());
+                if self.sense.events.len() >= EVENTS_AT_ONCE {
+                    self.hand_over().await;
+                }
+            }
+            self.sense.looked(touched, self.observer.now(), Instant::now());
         } else {
             self.sense.adopt(&found);
             self.sense.loose.push((LOOKED.to_owned(), Some(bytes::Bytes::from_static(b"1"))));
@@ -315,15 +324,15 @@ impl Run<'_> {
     /// Hands over what there is to say. Waits while the service is behind; reports queue up
     /// meanwhile, or are looked up later.
     async fn hand_over(&mut self) {
-        while let Some(event) = self.sense.events.pop_front() {
-            self.observer.event(event).await;
-        }
         while !self.sense.loose.is_empty() {
             let rest = self.sense.loose.len().saturating_sub(MARKS_AT_ONCE);
             // The first ones first: the mark that says that all are there comes last.
             let later = self.sense.loose.split_off(self.sense.loose.len() - rest);
             let now = std::mem::replace(&mut self.sense.loose, later);
             self.observer.set_marks(now).await;
+        }
+        while let Some(event) = self.sense.events.pop_front() {
+            self.observer.event(event).await;
         }
     }
 

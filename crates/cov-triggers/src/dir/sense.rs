@@ -82,16 +82,13 @@ impl Sense {
         (self.session, self.counter, self.settle) = (at.as_micros(), 0, settle);
     }
 
-    pub(crate) fn into_tree(mut self) -> Tree {
-        self.forget_halves();
-        self.tree
-    }
-
     /// Takes everything that was found as known from the start: no events, but marks.
     pub(crate) fn adopt(&mut self, found: &Found) {
-        self.tree = Tree::adopt(found);
-        let mark = |(path, entry): (&PathBuf, &Entry)| (mark_name(path), Some(entry.encode()));
-        self.loose.extend(self.tree.iter().map(mark));
+        let before = std::mem::replace(&mut self.tree, Tree::adopt(found));
+        let gone = before.iter().filter(|(path, _)| !found.contains_key(*path));
+        self.loose.extend(gone.map(|(path, _)| (mark_name(path), None)));
+        let new = self.tree.iter().filter(|(path, entry)| before.get(path) != Some(*entry));
+        self.loose.extend(new.map(|(path, entry)| set(path, entry)));
     }
 
     /// Takes a report. Answers with a directory that is new and has to be entered.
@@ -129,13 +126,15 @@ impl Sense {
         self.tree = Tree::default();
     }
 
-    /// Compares everything that was found with what is known.
-    pub(crate) fn look(&mut self, found: &Found, at: Timestamp, now: Instant) {
+    /// How everything that was found differs from what is known. Each difference goes to
+    /// [`Sense::differs`], and then comes [`Sense::looked`].
+    pub(crate) fn differences(&mut self, found: &Found) -> Vec<Difference> {
         self.forget_halves();
-        let mut touched = BTreeSet::new();
-        for difference in self.tree.differences(found) {
-            self.differs(difference, found, &mut touched, at);
-        }
+        self.tree.differences(found)
+    }
+
+    /// Ends a look: says in which directories something differed.
+    pub(crate) fn looked(&mut self, touched: BTreeSet<PathBuf>, at: Timestamp, now: Instant) {
         for dir in touched {
             self.happened(&[(Kind::Modified, &dir)], "", Stamp::default(), at, Vec::new());
         }
@@ -284,7 +283,8 @@ impl Sense {
         self.happened(&what, &format!(" from {}", from.display()), entry.stamp, at, marks);
     }
 
-    fn differs(
+    /// Takes one difference; collects the directories in which something differs.
+    pub(crate) fn differs(
         &mut self,
         difference: Difference,
         found: &Found,
@@ -335,7 +335,9 @@ impl Sense {
         let silent = open && !self.kinds.has(Kind::Created);
         let marks = if silent { Vec::new() } else { vec![set(path, &entry)] };
         self.tree.set(path.to_owned(), entry);
-        self.echoes.insert(path.to_owned(), stamp);
+        if self.kinds.has(Kind::Modified) || self.kinds.has(Kind::Closed) {
+            self.echoes.insert(path.to_owned(), stamp);
+        }
         let full = self.path(path);
         self.happened(&[(Kind::Created, &full)], "", stamp, at.min(stamp.changed_at()), marks);
     }

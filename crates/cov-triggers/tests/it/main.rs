@@ -1,4 +1,5 @@
 //! The trigger types on real files and real databases.
 
+mod db;
 mod dir;
 mod observing;

@@ -45,9 +45,20 @@ impl Observing {
 
     /// Starts to observe, with room for so many sightings that nobody has taken.
     pub(crate) fn with_room(trigger: &Arc<dyn Trigger>, marks: Marks, room: usize) -> Self {
+        let resumed = !marks.is_empty();
+        Self::spawn(trigger, marks, resumed, room)
+    }
+
+    /// Starts to observe from marks that do not count: what they miss is no news.
+    pub(crate) async fn anew(trigger: &Arc<dyn Trigger>, marks: Marks) -> Self {
+        let mut observing = Self::spawn(trigger, marks, false, 64);
+        observing.until_healthy().await;
+        observing
+    }
+
+    fn spawn(trigger: &Arc<dyn Trigger>, marks: Marks, resumed: bool, room: usize) -> Self {
         let (sender, sightings) = mpsc::channel(room);
         let stop = CancellationToken::new();
-        let resumed = !marks.is_empty();
         let mut observer = Observer::new(
             "t-1".parse().unwrap(),
             marks.clone(),
@@ -113,6 +124,14 @@ impl Observing {
     pub(crate) async fn end(mut self) -> (Error, Marks) {
         while self.sighting().await.is_some() {}
         (self.task.await.unwrap().unwrap_err(), self.marks)
+    }
+
+    /// Waits until it ends by itself, or says that it works.
+    pub(crate) async fn end_or_event(mut self) -> Option<Error> {
+        match self.sighting().await {
+            Some(_) => None,
+            None => Some(self.task.await.unwrap().unwrap_err()),
+        }
     }
 
     async fn sighting(&mut self) -> Option<Sighting> {

@@ -76,7 +76,7 @@ async fn when_nobody_listens_for_a_while_nothing_is_lost_and_nothing_piles_up() 
     let trigger: Arc<dyn Trigger> = Arc::new(DirTrigger::new(d.to_str().unwrap(), [Kind::Created]));
     let mut observing = Observing::with_room(&trigger, Marks::new(), 1);
     observing.until_healthy().await;
-    let files = 60_000;
+    let files = 40_000;
     // The task cannot run meanwhile: everything goes to the queues.
     create(d.clone(), files)();
     let seen = collect(&mut observing, files, 1).await;

@@ -90,6 +90,22 @@ async fn each_difference_since_the_last_run_is_one_event() {
 }
 
 #[tokio::test]
+async fn what_is_not_to_be_caught_up_with_is_no_news_later_either() {
+    let place = Place::new();
+    place.write("goes", "1");
+    let trigger = place.watch([Kind::Created, Kind::Deleted]);
+    let marks = Observing::healthy(&trigger, Marks::new()).await.stop().await;
+    std::fs::remove_file(place.d.join("goes")).unwrap();
+    place.write("missed", "1");
+    let marks = Observing::anew(&trigger, marks).await.stop().await;
+    assert!(!marks.contains_key("f:goes"), "{marks:?}");
+    let mut observing = Observing::healthy(&trigger, marks).await;
+    place.write("new", "1");
+    assert_eq!(observing.next_detail().await, format!("created {}/new", place.d.display()));
+    observing.stop().await;
+}
+
+#[tokio::test]
 async fn a_directory_with_changes_is_modified_once() {
     let place = Place::new();
     let trigger = place.watch([Kind::Modified]);
