@@ -14,8 +14,17 @@ from typing import Any, Tuple
 
 from . import system
 from .frames import Blob, File
+from .space import when_there_is_space
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+
+
+class PatientFile(io.FileIO):
+    """What `print` writes to. A full disk makes it wait, as a full pipe would."""
+
+    def write(self, data: Any) -> Any:
+        """Writes what fits."""
+        return when_there_is_space(lambda: io.FileIO.write(self, data))
 
 
 class Stream:
@@ -24,12 +33,15 @@ class Stream:
     def __init__(self, number: int, path: str) -> None:
         self.number = number
         self.path = path
-        self._file = os.open(path, _FLAGS, 0o600)
+        self._file = self._open()
         os.dup2(self._file, number)
         self.text = self._writer()
 
+    def _open(self) -> int:
+        return when_there_is_space(lambda: os.open(self.path, _FLAGS, 0o600))
+
     def _writer(self) -> io.TextIOWrapper:
-        raw = io.FileIO(self.number, "w", closefd=False)
+        raw = PatientFile(self.number, "w", closefd=False)
         buffered = io.BufferedWriter(raw)
         return io.TextIOWrapper(buffered, "utf-8", "backslashreplace", line_buffering=True)
 
@@ -52,7 +64,7 @@ class Stream:
         try:
             os.rename(self.path, spool_path)
         except OSError:
-            shutil.copyfile(self.path, spool_path)
+            when_there_is_space(lambda: shutil.copyfile(self.path, spool_path))
         self.replace()
         return File(spool_path)
 
@@ -63,7 +75,7 @@ class Stream:
             os.unlink(self.path)
         except FileNotFoundError:
             pass
-        self._file = os.open(self.path, _FLAGS, 0o600)
+        self._file = self._open()
         os.dup2(self._file, self.number)
 
 

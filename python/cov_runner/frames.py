@@ -12,7 +12,7 @@ import socket
 import struct
 from typing import List, NamedTuple, Optional, Tuple, Union
 
-VERSION = 1
+VERSION = 2
 FRAME_BYTES_MAX = 256 * 1024 * 1024
 _READ_BYTES = 64 * 1024
 
@@ -184,6 +184,12 @@ def completed(attempt: int, output: Blob, stdout: Blob, stderr: Blob) -> bytes:
 def failed(attempt: int, message: str, stdout: Blob, stderr: Blob) -> bytes:
     """The task failed."""
     head = _VARIANT_U64.pack(2, attempt) + _U32.pack(1)
+    return _framed(head + _text(message) + _blob(stdout) + _blob(stderr))
+
+
+def not_stored(attempt: int, message: str, stdout: Blob, stderr: Blob) -> bytes:
+    """The task returned, and its output could not be written."""
+    head = _VARIANT_U64.pack(2, attempt) + _U32.pack(2)
     return _framed(head + _text(message) + _blob(stdout) + _blob(stderr))
 
 

@@ -22,7 +22,7 @@ except ImportError:
 from . import frames, system
 from .capture import Capture
 from .frames import Task
-from .task import Failure, Settings, clear_context, enter, run
+from .task import Failure, NotStored, Settings, clear_context, enter, run
 
 # Ends a runner whose connection broke. The server knows what to make of it.
 EXIT_DISCONNECTED = 75
@@ -129,6 +129,8 @@ class Runner:
         stdout, stderr = self._capture.take(self._settings.spool_base(task.attempt))
         if isinstance(outcome, Failure):
             self._send(frames.failed(task.attempt, outcome.message(), stdout, stderr))
+        elif isinstance(outcome, NotStored):
+            self._send(frames.not_stored(task.attempt, outcome.text, stdout, stderr))
         else:
             self._send(frames.completed(task.attempt, outcome, stdout, stderr))
 

@@ -12,6 +12,7 @@ from typing import Any, Dict, NamedTuple, Optional, Union
 from . import archive
 from .frames import Blob, File, Task
 from .hooks import Hooks
+from .space import when_there_is_space
 
 _OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MESSAGE_CHARS_MAX = 1024 * 1024
@@ -40,15 +41,26 @@ class Failure(NamedTuple):
         return _shortened(self.text) + _advice(self.text)
 
 
-def run(task: Task, settings: Settings) -> Union[Blob, Failure]:
+class NotStored(NamedTuple):
+    """A task that returned, and whose output the server's disk did not take: why."""
+
+    text: str
+
+
+def run(task: Task, settings: Settings) -> Union[Blob, Failure, NotStored]:
     """Runs a task. Whatever its code raises becomes a `Failure`."""
     try:
-        return _run(task, settings)
+        written = _run(task)
+        return _store(written, settings.spool_base(task.attempt), settings.inline_bytes_max)
+    except _SpoolError as error:
+        return NotStored(
+            f"The task returned, but its output could not be written to the server's disk: {error}\n"
+        )
     except BaseException as error:
         return Failure(_format(error))
 
 
-def _run(task: Task, settings: Settings) -> Blob:
+def _run(task: Task) -> archive.Written:
     function = archive.parse(_content(task.function))
     archive.check_python(function)
     _go_to(task)
@@ -56,7 +68,7 @@ def _run(task: Task, settings: Settings) -> Blob:
     injected = hooks.before()
     output = _call(task, function, injected)
     hooks.after()
-    return _write(output, settings.spool_base(task.attempt), settings.inline_bytes_max)
+    return archive.write(output)
 
 
 def _call(task: Task, function: archive.Archive, injected: Dict[str, Any]) -> Any:
@@ -111,19 +123,30 @@ def clear_context() -> None:
         module.current_context = module.unset_context
 
 
-def _write(value: Any, spool_base: str, inline_bytes_max: int) -> Blob:
-    written = archive.write(value)
+class _SpoolError(Exception):
+    """The spool cannot be written to, and waiting does not help."""
+
+
+def _store(written: archive.Written, spool_base: str, inline_bytes_max: int) -> Blob:
     if written.size() <= inline_bytes_max:
         return b"".join(written.pieces())
     path = spool_base + ".output"
+    try:
+        when_there_is_space(lambda: _write(written, path))
+    except OSError as error:
+        raise _SpoolError(error) from error
+    return File(path)
+
+
+def _write(written: archive.Written, path: str) -> None:
     try:
         with open(path, "wb") as file:
             for piece in written.pieces():
                 file.write(piece)
     except OSError:
+        # A part of it would keep the space that others wait for.
         _remove(path)
         raise
-    return File(path)
 
 
 def _remove(path: str) -> None:

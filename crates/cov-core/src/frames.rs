@@ -23,7 +23,7 @@ use bincode::config::{self, Configuration, Fixint, Limit, LittleEndian};
 use bincode::{Decode, Encode};
 
 /// Version of the messages.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Longest message to a runner. Bytes. Larger payloads go by file.
 pub const FRAME_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -172,6 +172,8 @@ pub enum Outcome {
     Completed(Blob),
     /// It failed; the traceback.
     Failed(String),
+    /// It returned, and the spool did not take what it returned; why.
+    NotStored(String),
 }
 
 /// What the server tells the zygote.

@@ -31,8 +31,11 @@ fn task() -> impl Strategy<Value = Task> {
 }
 
 fn report() -> impl Strategy<Value = FromRunner> {
-    let outcome =
-        prop_oneof![blob().prop_map(Outcome::Completed), ".{0,64}".prop_map(Outcome::Failed),];
+    let outcome = prop_oneof![
+        blob().prop_map(Outcome::Completed),
+        ".{0,64}".prop_map(Outcome::Failed),
+        ".{0,64}".prop_map(Outcome::NotStored)
+    ];
     prop_oneof![
         (any::<u32>(), any::<u32>(), ".{0,8}").prop_map(|(version, pid, python)| {
             let (cloudpickle, covalent) = (python.clone(), python.clone());

@@ -17,6 +17,7 @@ const FILES: &[(&str, &str)] = &[
     ("cov_runner/keeper.py", include_str!("../../../../python/cov_runner/keeper.py")),
     ("cov_runner/processes.py", include_str!("../../../../python/cov_runner/processes.py")),
     ("cov_runner/runner.py", include_str!("../../../../python/cov_runner/runner.py")),
+    ("cov_runner/space.py", include_str!("../../../../python/cov_runner/space.py")),
     ("cov_runner/system.py", include_str!("../../../../python/cov_runner/system.py")),
     ("cov_runner/task.py", include_str!("../../../../python/cov_runner/task.py")),
     ("cov_runner/zygote.py", include_str!("../../../../python/cov_runner/zygote.py")),

@@ -200,6 +200,10 @@ impl Runner {
             frames::Outcome::Failed(message) => {
                 Some(Outcome::Failed { fault: Fault::Task, message })
             }
+            frames::Outcome::NotStored(message) => {
+                tracing::error!(runner = self.number, %message, "an output is lost");
+                Some(Outcome::Failed { fault: Fault::Server, message })
+            }
         };
         let (Some(outcome), (Some(stdout), Some(stderr))) = (outcome, printed) else {
             tracing::error!(runner = self.number, "a runner names a file that is not its own");

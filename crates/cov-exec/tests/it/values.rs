@@ -165,3 +165,39 @@ async fn tracebacks_begin_in_the_code_of_the_task() {
          File \"<string>\", line 3, in inner\nValueError: deep\n\n"
     );
 }
+
+/// A task with a large output, whose place in the spool is taken before by what `source` puts at
+/// `place`.
+fn with_place(bench: &Bench, source: &str) -> cov_exec::Task {
+    let mut task = task("");
+    let name = format!("attempt-{:016x}.output", task.attempt.to_bits());
+    let place = bench.path("spool").join(name);
+    let source = format!("import os\nplace = {place:?}\n{source}\nresult = b'x' * 3_000_000");
+    task.args = crate::support::task(&source).args;
+    task
+}
+
+#[tokio::test]
+async fn an_output_waits_for_space_on_a_full_disk() {
+    let mut bench = Bench::new(1);
+    // It is there for the first try, and gone for the second.
+    let task = with_place(&bench, "os.symlink('/dev/full', place)");
+    let Outcome::Completed(Payload::File(path)) = bench.run(task).await.outcome else {
+        panic!("no file")
+    };
+    let metadata = std::fs::symlink_metadata(path).unwrap();
+    assert!(metadata.is_file() && metadata.len() > 3_000_000);
+}
+
+#[tokio::test]
+async fn an_output_that_the_spool_never_takes_is_the_servers_fault() {
+    let mut bench = Bench::new(1);
+    let task = with_place(&bench, "os.mkdir(place)\nprint('ran')");
+    let ending = bench.run(task).await;
+    let Outcome::Failed { fault, message } = ending.outcome else { panic!("{ending:?}") };
+    assert_eq!(fault, Fault::Server);
+    assert!(message.contains("could not be written to the server's disk"), "{message}");
+    assert!(message.contains("Is a directory"), "{message}");
+    assert_eq!(bytes(&ending.stdout), b"ran\n");
+    assert_eq!(bench.eval("result = 1").await, "1", "the runner goes on");
+}
