@@ -8,6 +8,7 @@
 //! # Ok::<(), cov_core::transportable::Error>(())
 //! ```
 
+pub mod array;
 pub mod asset;
 pub mod backup;
 pub mod bundle;
