@@ -1,6 +1,7 @@
 //! Makes the statements that are sent to a user's database. The only place where a user's text
 //! becomes SQL. Sends nothing.
 
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 use std::time::Duration;
 
 use sqlx::AssertSqlSafe;
@@ -120,12 +121,14 @@ pub(crate) struct Statement(String);
 impl Statement {
     /// Begins a transaction of PostgreSQL that only reads, and whose statements take no longer
     /// than `limit`.
+    #[cfg(feature = "postgres")]
     pub(crate) fn begin_postgres(limit: Duration) -> Self {
         let millis = limit.as_millis().max(1);
         Self(format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {millis}"))
     }
 
     /// Limits all later statements of a session of MySQL or MariaDB, and lets them only read.
+    #[cfg(feature = "mysql")]
     pub(crate) fn limit_mysql(limit: Duration, is_mariadb: bool) -> Self {
         let read_only = "SET SESSION TRANSACTION READ ONLY";
         Self(if is_mariadb {

@@ -1,5 +1,8 @@
 //! The trigger types on real files and real databases.
 
+#[cfg(test)]
 mod db;
+#[cfg(test)]
 mod dir;
+#[cfg(test)]
 mod observing;
