@@ -182,13 +182,16 @@ impl Inner {
             let shared = inner.handle.shared();
             let mut pause = COMMIT_RETRY_FIRST;
             while let Err(error) = inner.handle.start(&dispatch).await {
+                // The next start of the server finds it.
+                if matches!(error, Error::Stopping) {
+                    return;
+                }
                 if !error.is_passing() {
                     tracing::error!(dispatch.id = %dispatch, %error, "a fired dispatch cannot be started");
                     return;
                 }
                 tokio::select! {
                     () = sleep(pause) => pause = (pause * 2).min(COMMIT_RETRY_MAX),
-                    // The next start of the server finds it.
                     () = shared.stopping.cancelled() => return,
                 }
             }

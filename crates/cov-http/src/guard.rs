@@ -12,8 +12,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use cov_core::error::ErrorCode;
 
+use crate::Options;
 use crate::error::Refusal;
-use crate::{Options, Shared};
 
 /// The address by which the client reached the server: `http://` and a checked `Host`. Addresses
 /// in answers begin with it, so that they lead back to where the client found us.
@@ -28,11 +28,11 @@ impl Base {
 
 /// Refuses requests for other hosts and from other origins; tells the others' [`Base`].
 pub(crate) async fn check(
-    State(shared): State<Arc<Shared>>,
+    State(options): State<Arc<Options>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    match admit(&request, &shared.options) {
+    match admit(&request, &options) {
         Ok(host) => {
             request.extensions_mut().insert(Base(format!("http://{host}").into()));
             next.run(request).await

@@ -15,6 +15,7 @@ mod options;
 mod params;
 mod request_id;
 mod serve;
+mod triggers;
 mod v3;
 
 use std::sync::Arc;
@@ -27,8 +28,10 @@ use cov_dispatcher::Handle;
 pub use crate::covalent::StagingArchive;
 pub use crate::options::{Limits, Options};
 pub use crate::serve::serve;
+pub use crate::triggers::Triggers;
 
 use crate::error::Refusal;
+use crate::triggers::TriggerShared;
 
 /// What every handler needs.
 #[derive(Debug)]
@@ -42,25 +45,45 @@ pub(crate) struct Shared {
 
 pub(crate) type App = axum::extract::State<Arc<Shared>>;
 
-/// Every route of the server, with its checks around it.
-pub fn router(handle: Handle, options: Options) -> Router {
+/// Every route of the server, with its checks around it. Without `triggers`, their routes say
+/// that there are none.
+pub fn router(handle: Handle, triggers: Option<Triggers>, options: Options) -> Router {
+    let of_triggers = trigger_routes(triggers, &options);
     let shared = Arc::new(Shared {
         handle,
         large_manifests: tokio::sync::Semaphore::new(options.limits.large_manifests),
         holding: covalent::Holding::default(),
         options,
     });
-    Router::new()
-        .route("/healthz", get(health::alive))
+    let guarded = Arc::new(shared.options.clone());
+    let routes = Router::new()
         .route("/readyz", get(health::ready))
         .merge(covalent::routes())
         .merge(v3::routes())
+        .with_state(shared);
+    checked(routes.merge(of_triggers), guarded)
+}
+
+/// The routes of a server that runs nothing but triggers, with the same checks.
+pub fn trigger_router(triggers: Triggers, options: Options) -> Router {
+    let routes = trigger_routes(Some(triggers), &options).route("/readyz", get(health::alive));
+    checked(routes, Arc::new(options))
+}
+
+fn trigger_routes(triggers: Option<Triggers>, options: &Options) -> Router {
+    let shared = Arc::new(TriggerShared::new(triggers, options.limits.clone()));
+    covalent::trigger_routes().merge(v3::trigger_routes()).with_state(shared)
+}
+
+/// What stands around every route.
+fn checked(routes: Router, options: Arc<Options>) -> Router {
+    routes
+        .route("/healthz", get(health::alive))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
-        .layer(from_fn_with_state(Arc::clone(&shared), guard::check))
+        .layer(from_fn_with_state(options, guard::check))
         .layer(from_fn(error::render))
         .layer(from_fn_with_state(request_id::Ids::new(), request_id::name_request))
-        .with_state(shared)
 }
 
 async fn no_route() -> Refusal {

@@ -39,6 +39,12 @@ pub struct Config {
     pub on_restart: OnRestart,
     /// Whether runners get cgroups of their own.
     pub cgroups: Cgroups,
+    /// Whether triggers are left out.
+    pub no_triggers: bool,
+    /// Whether nothing but triggers runs.
+    pub triggers_only: bool,
+    /// With `triggers_only`: the server on which the dispatches are.
+    pub dispatcher: Option<String>,
     /// Form of the log.
     pub log_format: LogFormat,
     /// How much is logged; a level or directives.
@@ -137,6 +143,9 @@ impl Config {
             grace: Duration::from_secs(10),
             on_restart: OnRestart::Rerun,
             cgroups: Cgroups::Auto,
+            no_triggers: false,
+            triggers_only: false,
+            dispatcher: None,
             log_format: LogFormat::Human,
             log_level: "info".to_owned(),
             insecure: false,
@@ -195,6 +204,9 @@ impl Config {
         if figment.contains("python") {
             config.python = reader.take("python");
         }
+        if figment.contains("dispatcher") {
+            config.dispatcher = reader.take("dispatcher");
+        }
         if let Some(Names(hosts)) = reader.take("allowed_hosts") {
             config.allowed_hosts = hosts;
         }
@@ -202,6 +214,8 @@ impl Config {
         reader.put("workers", &mut config.workers);
         reader.put("on_restart", &mut config.on_restart);
         reader.put("cgroups", &mut config.cgroups);
+        reader.put("no_triggers", &mut config.no_triggers);
+        reader.put("triggers_only", &mut config.triggers_only);
         reader.put("log_format", &mut config.log_format);
         reader.put("log_level", &mut config.log_level);
         reader.put("insecure", &mut config.insecure);
@@ -229,6 +243,9 @@ impl Config {
                 Cgroups::Auto => "auto",
                 Cgroups::Off => "off",
             }),
+            "no_triggers" => self.no_triggers.to_string(),
+            "triggers_only" => self.triggers_only.to_string(),
+            "dispatcher" => quoted(self.dispatcher.as_ref()?),
             "log_format" => quoted(match self.log_format {
                 LogFormat::Human => "human",
                 LogFormat::Json => "json",

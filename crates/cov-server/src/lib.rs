@@ -8,11 +8,14 @@ pub mod args;
 pub mod clock;
 pub mod config;
 mod error;
+mod remote_host;
 mod server;
 pub mod signal;
 pub mod telemetry;
+mod triggers;
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use cov_store::SqliteStore;
@@ -20,6 +23,7 @@ use cov_store::SqliteStore;
 pub use crate::config::Config;
 pub use crate::error::{Error, Kind};
 pub use crate::server::{Builder, Server};
+pub use crate::triggers::TriggerServer;
 
 use crate::signal::Signals;
 
@@ -37,13 +41,13 @@ pub async fn run(config: Config) -> Result<(), Error> {
         Signals::catch().map_err(|source| Error::Part { part, source: Box::new(source) })?;
     raise_file_limit();
     let mut server = tokio::select! {
-        server = Builder::new(config).start() => server?,
+        server = Running::start(config) => server?,
         (name, _) = signals.next() => {
             tracing::info!(signal = name, "asked to stop before the start was complete");
             return Ok(());
         }
     };
-    announce(&server);
+    announce(server.local_address());
     let outcome = tokio::select! {
         (name, _) = signals.next() => {
             tracing::info!(signal = name, "asked to stop");
@@ -78,9 +82,48 @@ pub async fn restore(archive: &Path, config: &Config) -> Result<(), Error> {
     })
 }
 
-fn announce(server: &Server) {
+/// One of the two kinds of servers.
+#[derive(Debug)]
+enum Running {
+    Whole(Box<Server>),
+    TriggersOnly(Box<TriggerServer>),
+}
+
+impl Running {
+    async fn start(config: Config) -> Result<Self, Error> {
+        let triggers_only = config.triggers_only;
+        let builder = Builder::new(config);
+        match triggers_only {
+            true => Ok(Self::TriggersOnly(Box::new(builder.start_triggers_only().await?))),
+            false => Ok(Self::Whole(Box::new(builder.start().await?))),
+        }
+    }
+
+    fn local_address(&self) -> SocketAddr {
+        match self {
+            Self::Whole(server) => server.local_address(),
+            Self::TriggersOnly(server) => server.local_address(),
+        }
+    }
+
+    async fn ended(&mut self) -> Error {
+        match self {
+            Self::Whole(server) => server.ended().await,
+            Self::TriggersOnly(server) => server.ended().await,
+        }
+    }
+
+    async fn stop(self) {
+        match self {
+            Self::Whole(server) => server.stop().await,
+            Self::TriggersOnly(server) => server.stop().await,
+        }
+    }
+}
+
+fn announce(address: SocketAddr) {
     let mut out = io::stdout().lock();
-    let line = writeln!(out, "cov-server ready at http://{}", server.local_address());
+    let line = writeln!(out, "cov-server ready at http://{address}");
     if let Err(error) = line.and_then(|()| out.flush()) {
         tracing::debug!(error = %error, "nobody reads the standard output");
     }

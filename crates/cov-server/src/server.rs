@@ -12,6 +12,7 @@ use cov_exec::local::{LocalExecutor, LocalOptions};
 use cov_http::StagingArchive;
 use cov_store::SqliteStore;
 use cov_store::{Contents, Store};
+use cov_triggers::{Fields, Registry, Trigger};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 use crate::clock::SystemClock;
 use crate::config::{Cgroups, Config, Faults, OnRestart};
 use crate::error::Error;
+use crate::triggers::{self, TriggerServer};
 
 /// Reports of runners that wait for the dispatcher; runners wait beyond that.
 const REPORTS_MAX: usize = 1024;
@@ -42,13 +44,14 @@ const RUN_FOLDER: &str = "run";
 pub struct Builder {
     config: Config,
     clock: Arc<dyn Clock>,
+    trigger_types: Registry,
 }
 
 impl Builder {
     /// A server that will run with this configuration.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, clock: Arc::new(SystemClock) }
+        Self { config, clock: Arc::new(SystemClock), trigger_types: Registry::builtin() }
     }
 
     /// Another clock than the machine's.
@@ -58,13 +61,40 @@ impl Builder {
         self
     }
 
+    /// Adds a trigger type, or replaces the one of that name. `factory` takes the type's own
+    /// fields out of a trigger's dictionary.
+    #[must_use]
+    pub fn trigger_type<T: Trigger>(
+        mut self,
+        name: &str,
+        factory: impl Fn(&mut Fields) -> Result<T, cov_triggers::Error> + Send + Sync + 'static,
+    ) -> Self {
+        self.trigger_types.register(name, factory);
+        self
+    }
+
+    /// Starts a server that runs nothing but triggers, for dispatches of the server that the
+    /// configuration names.
+    ///
+    /// # Errors
+    /// The configuration, the address or the data directory cannot be used.
+    pub async fn start_triggers_only(self) -> Result<TriggerServer, Error> {
+        let Self { mut config, clock, trigger_types } = self;
+        config.triggers_only = true;
+        let faults = config.validate();
+        let Some(dispatcher) = config.dispatcher.clone().filter(|_| faults.is_empty()) else {
+            return Err(Faults(faults).into());
+        };
+        TriggerServer::start(config, &dispatcher, trigger_types, clock).await
+    }
+
     /// Starts everything. When this returns, requests are answered and every dispatch that was
     /// under way goes on.
     ///
     /// # Errors
     /// The configuration, the address or the data directory cannot be used.
     pub async fn start(self) -> Result<Server, Error> {
-        let Self { config, clock } = self;
+        let Self { config, clock, trigger_types } = self;
         let faults = config.validate();
         if !faults.is_empty() {
             return Err(Faults(faults).into());
@@ -79,7 +109,7 @@ impl Builder {
         let executor: Arc<dyn Executor> = Arc::new(executor);
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
-            contents: store,
+            contents: Arc::clone(&store) as Arc<dyn Contents>,
             executor: Arc::clone(&executor),
             reports,
             sublattices: Arc::new(StagingArchive { nodes_max: config.limits.nodes }),
@@ -93,10 +123,21 @@ impl Builder {
                 return Err(Error::Part { part: "the dispatcher", source: Box::new(error) });
             }
         };
+        let triggers = match config.no_triggers {
+            true => None,
+            false => match triggers::beside(handle.clone(), store, trigger_types).await {
+                Ok(started) => Some(started),
+                Err(error) => {
+                    service.stop(Duration::ZERO).await;
+                    return Err(error);
+                }
+            },
+        };
+        let (triggers, trigger_service) = triggers.unzip();
         let (quit, quitting) = oneshot::channel();
         let options = http_options(&config, address);
         let limits = options.limits.clone();
-        let router = cov_http::router(handle.clone(), options);
+        let router = cov_http::router(handle.clone(), triggers, options);
         let serving = tokio::spawn(async move {
             // A sender that is dropped means the same as one that sends.
             let quitting = async { quitting.await.unwrap_or(()) };
@@ -104,7 +145,7 @@ impl Builder {
         });
         tracing::info!(address = %address, data_dir = %config.data_dir.display(), "server started");
         let grace = config.grace;
-        Ok(Server { address, grace, handle, service, serving, quit })
+        Ok(Server { address, grace, handle, service, trigger_service, serving, quit })
     }
 }
 
@@ -115,6 +156,7 @@ pub struct Server {
     grace: Duration,
     handle: Handle,
     service: Service,
+    trigger_service: Option<cov_triggers::Service>,
     serving: JoinHandle<()>,
     quit: oneshot::Sender<()>,
 }
@@ -149,7 +191,7 @@ impl Server {
     /// Stops: accepts no more, lets requests and tasks that are under way end within the grace
     /// period, and leaves the rest to be resumed at the next start.
     pub async fn stop(self) {
-        let Self { grace, handle, service, serving, quit, .. } = self;
+        let Self { grace, handle, service, trigger_service, serving, quit, .. } = self;
         let begin = Instant::now();
         tracing::info!(grace = ?grace, "server stops");
         service.close();
@@ -158,13 +200,17 @@ impl Server {
         if let Err(error) = serving.await {
             tracing::error!(error = %error, "the HTTP server ended badly");
         }
+        // Against the stream: first those who make dispatches, then those who run them.
+        if let Some(triggers) = trigger_service {
+            triggers::stop(triggers, grace.saturating_sub(begin.elapsed())).await;
+        }
         drop(handle);
         service.stop(grace.saturating_sub(begin.elapsed())).await;
         tracing::info!("server stopped");
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(listen_failed(address))
 }
 
@@ -172,7 +218,7 @@ fn listen_failed(address: SocketAddr) -> impl Fn(std::io::Error) -> Error {
     move |source| Error::Listen { address, source }
 }
 
-async fn open_store(config: &Config) -> Result<Arc<SqliteStore>, Error> {
+pub(crate) async fn open_store(config: &Config) -> Result<Arc<SqliteStore>, Error> {
     let opened = SqliteStore::open(&config.data_dir).await;
     let path = config.data_dir.clone();
     opened.map(Arc::new).map_err(|source| Error::Data { path, source })
@@ -190,7 +236,7 @@ fn local_options(config: &Config, store: &SqliteStore, address: SocketAddr) -> L
 }
 
 /// Where a program on this machine reaches a server that listens on `address`.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -211,7 +257,7 @@ fn dispatcher_options(config: &Config) -> cov_dispatcher::Options {
     }
 }
 
-fn http_options(config: &Config, address: SocketAddr) -> cov_http::Options {
+pub(crate) fn http_options(config: &Config, address: SocketAddr) -> cov_http::Options {
     cov_http::Options {
         listen: Some(address),
         allowed_hosts: config.allowed_hosts.clone(),

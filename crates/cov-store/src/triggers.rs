@@ -128,7 +128,8 @@ pub enum TriggerChange {
 /// A decision about one event of a trigger, with what becomes durable together with it.
 ///
 /// A decision is final when its outcome is fired or skipped. A later one about the same event
-/// takes its place only if it was not; what came with the event stays then, if nothing new comes.
+/// takes its place only if it was not; what came with the event, and a dispatch that was chosen
+/// for it, stay then if nothing new comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The trigger.
@@ -150,6 +151,7 @@ impl Decision {
 }
 
 /// Whether nothing can take the place of a decision.
+#[cfg(feature = "test-util")]
 pub(crate) fn is_final(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Fired | Outcome::Skipped)
 }

@@ -25,6 +25,7 @@ use axum::Router;
 use axum::routing::{get, patch, post, put};
 
 use crate::Shared;
+use crate::triggers::TriggerShared;
 
 pub(crate) use self::holding::Holding;
 pub(crate) use self::refused::Refused;
@@ -49,7 +50,13 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         )
         .route("/api/v2/dispatches/{dispatch}/electrons/{node}/job", put(tasks::job_event))
         .route("/api/v0/files/{*key}", get(files::download).put(files::upload))
+}
+
+/// The routes by which the SDK registers and stops triggers.
+pub(crate) fn trigger_routes() -> Router<Arc<TriggerShared>> {
+    Router::new()
         .route("/api/triggers/status", get(triggers::status))
-        .route("/api/triggers/register", post(triggers::disabled))
-        .route("/api/triggers/stop_observe", post(triggers::disabled))
+        .route("/api/triggers/healthcheck", get(triggers::healthcheck))
+        .route("/api/triggers/register", post(triggers::register))
+        .route("/api/triggers/stop_observe", post(triggers::stop_observe))
 }

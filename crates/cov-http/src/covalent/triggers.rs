@@ -1,17 +1,74 @@
-//! The trigger endpoints of a server that runs no triggers, answered as Covalent's server does
-//! when it was started without them.
+//! The trigger endpoints as the SDK calls them. A server that runs no triggers answers them as
+//! Covalent's does when it was started without.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use cov_core::error::ErrorCode;
+use cov_core::ids::DispatchId;
+use cov_core::trigger::Dictionary;
 use serde_json::{Value, json};
 
-/// Says that no triggers run here.
-pub(super) async fn status() -> Json<Value> {
-    Json(json!({ "status": "disabled" }))
+use crate::body::{Chunks, parse};
+use crate::error::Refusal;
+use crate::triggers::{TriggerApp, TriggerShared};
+
+/// The longest description of a trigger, in bytes.
+const TRIGGER_BYTES_MAX: u64 = 1 << 20;
+
+/// Whether triggers run here.
+pub(super) async fn status(State(shared): TriggerApp) -> Json<Value> {
+    let status = if shared.get().is_some() { "running" } else { "disabled" };
+    Json(json!({ "status": status }))
+}
+
+/// Answers as long as the process does.
+pub(super) async fn healthcheck() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// Registers a trigger. It is kept when this is answered.
+pub(super) async fn register(
+    State(shared): TriggerApp,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let bytes = read(&shared, &headers, body).await?;
+    let Some(triggers) = shared.get() else { return Ok(disabled()) };
+    let dictionary: Dictionary = parse(&bytes, "body")?;
+    triggers.service.register(dictionary).await?;
+    Ok(Json(Value::Null).into_response())
+}
+
+/// Stops all triggers of the listed dispatches. None of them fires after the answer.
+pub(super) async fn stop_observe(
+    State(shared): TriggerApp,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let bytes = read(&shared, &headers, body).await?;
+    let Some(triggers) = shared.get() else { return Ok(disabled()) };
+    let named: Vec<String> = parse(&bytes, "body")?;
+    let dispatches: Result<Vec<DispatchId>, Refusal> =
+        named.iter().map(|text| text.parse().map_err(|_error| unknown(text))).collect();
+    triggers.service.stop_dispatches(&dispatches?).await?;
+    Ok(Json(Value::Null).into_response())
+}
+
+async fn read(shared: &TriggerShared, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Refusal> {
+    let limit = TRIGGER_BYTES_MAX.min(shared.limits.body_bytes);
+    Chunks::new(body, headers, limit, &shared.limits)?.collect().await
+}
+
+fn unknown(text: &str) -> Refusal {
+    let shown: String = text.chars().take(80).collect();
+    Refusal::new(ErrorCode::TriggerNotFound, format!("dispatch {shown} has no triggers"))
 }
 
 /// Refuses to register or to stop a trigger.
-pub(super) async fn disabled() -> (StatusCode, Json<Value>) {
+fn disabled() -> Response {
     let detail = "Trigger endpoints are disabled as requested";
-    (StatusCode::BAD_REQUEST, Json(json!({ "detail": detail })))
+    (StatusCode::BAD_REQUEST, Json(json!({ "detail": detail }))).into_response()
 }

@@ -11,12 +11,14 @@ mod intake;
 mod maintenance;
 mod nodes;
 mod table;
+mod triggers;
 
 use std::sync::Arc;
 
 use axum::Router;
 
 use crate::Shared;
+use crate::triggers::TriggerShared;
 use crate::v3::table::Table;
 
 /// The routes of the native API. A new one is also described in `openapi`.
@@ -47,4 +49,9 @@ fn table() -> Table<Arc<Shared>> {
 /// The router of the native API.
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     table().into_router()
+}
+
+/// The routes of the native API that are about triggers.
+pub(crate) fn trigger_routes() -> Router<Arc<TriggerShared>> {
+    triggers::table().into_router()
 }

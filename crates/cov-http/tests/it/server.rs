@@ -176,7 +176,7 @@ impl TestServer {
         let (handle, service) = cov_dispatcher::start(dispatcher, parts).await.unwrap();
         let (quit, quitting) = oneshot::channel::<()>();
         let limits = options.limits.clone();
-        let router = cov_http::router(handle, options);
+        let router = cov_http::router(handle, None, options);
         let serving = tokio::spawn(async move {
             let quitting = async { quitting.await.unwrap_or(()) };
             cov_http::serve(listener, router, &limits, quitting).await;

@@ -116,6 +116,31 @@ pub(crate) const SETTINGS: &[Setting] = &[
                either way.",
     },
     Setting {
+        key: "no_triggers",
+        shape: Shape::Switch,
+        default: "false",
+        expects: "true or false",
+        help: "Run no triggers",
+        more: "Those that are registered stay as they are and go on with a server that runs them. \
+               Requests to register or to stop one are refused.",
+    },
+    Setting {
+        key: "triggers_only",
+        shape: Shape::Switch,
+        default: "false",
+        expects: "true or false",
+        help: "Run nothing but triggers, for dispatches of the server that --dispatcher names",
+        more: "Needs a data directory of its own.",
+    },
+    Setting {
+        key: "dispatcher",
+        shape: Shape::Value("URL"),
+        default: "none",
+        expects: "an address such as http://127.0.0.1:48008",
+        help: "With --triggers-only: the server on which the dispatches are",
+        more: "It needs nothing but its native API; its own triggers may run or not.",
+    },
+    Setting {
         key: "log_format",
         shape: Shape::Value("FORMAT"),
         default: "human",

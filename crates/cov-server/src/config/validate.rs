@@ -15,6 +15,7 @@ impl Config {
                 "listen on 127.0.0.1, or add --insecure (COV_INSECURE=true) if everybody in that network may do that",
             ));
         }
+        faults.extend(self.trigger_faults());
         if self.workers == 0 || self.workers > WORKERS_MAX {
             faults.push(out_of_range("workers", self.workers));
         }
@@ -39,6 +40,30 @@ impl Config {
         let bad_hosts = self.allowed_hosts.iter().filter(|host| !is_host_name(host));
         faults.extend(bad_hosts.map(|host| not_expected("allowed_hosts", host, "no host name")));
         faults
+    }
+}
+
+impl Config {
+    fn trigger_faults(&self) -> Option<Fault> {
+        let fault = |message: &str, hint: &str| Some(Fault::new(message, hint));
+        match (&self.dispatcher, self.triggers_only, self.no_triggers) {
+            (_, true, true) => fault(
+                "`triggers_only` and `no_triggers` leave nothing to run",
+                "give one of the two",
+            ),
+            (None, true, _) => fault(
+                "`triggers_only` needs the server on which the dispatches are",
+                "give --dispatcher or COV_DISPATCHER, such as http://127.0.0.1:48008",
+            ),
+            (Some(_), false, _) => fault(
+                "`dispatcher` means something only with `triggers_only`",
+                "add --triggers-only, or leave --dispatcher out",
+            ),
+            (Some(address), true, _) if cov_client::Client::builder(address).build().is_err() => {
+                Some(not_expected("dispatcher", address, "no address"))
+            }
+            _ => None,
+        }
     }
 }
 

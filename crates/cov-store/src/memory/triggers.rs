@@ -137,6 +137,7 @@ impl Entry {
         let number = earlier.map_or(next, |(number, _)| *number);
         if let Some((_, earlier)) = earlier {
             firing.payload = firing.payload.or_else(|| earlier.payload.clone());
+            firing.dispatch = firing.dispatch.or_else(|| earlier.dispatch.clone());
         }
         self.record.fired_count += u64::from(decision.fires());
         self.history.insert(number, firing);

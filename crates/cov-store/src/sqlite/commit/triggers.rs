@@ -270,7 +270,8 @@ async fn insert_firings<'a>(
         // 1 and 3 are final.
         tail: " ON CONFLICT (trigger, event_key) DO UPDATE SET due_at = excluded.due_at, \
                decided_at = excluded.decided_at, outcome = excluded.outcome, \
-               reason = excluded.reason, dispatch_id = excluded.dispatch_id, \
+               reason = excluded.reason, \
+               dispatch_id = ifnull(excluded.dispatch_id, trigger_firings.dispatch_id), \
                next_try = excluded.next_try WHERE trigger_firings.outcome NOT IN (1, 3) \
                RETURNING number, trigger, event_key",
     };
