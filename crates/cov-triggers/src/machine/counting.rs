@@ -25,6 +25,8 @@ pub(super) struct Pending {
     pub(super) first_due: Timestamp,
     /// The last one, with the marks of all.
     pub(super) last: Item,
+    /// How many of the marks the last one brought itself.
+    own_marks: usize,
     /// Whether a durable row says that the last one waits, or cannot be had.
     pub(super) is_recorded: bool,
 }
@@ -32,7 +34,16 @@ pub(super) struct Pending {
 impl Pending {
     fn begin(item: Item, now: Timestamp) -> Self {
         let (first_due, is_recorded) = (item.due, item.is_recorded);
-        Self { count: 1, first_at: now, last_at: now, first_due, last: item, is_recorded }
+        let own_marks = item.marks.len();
+        Self {
+            count: 1,
+            first_at: now,
+            last_at: now,
+            first_due,
+            own_marks,
+            last: item,
+            is_recorded,
+        }
     }
 
     /// Adds an event; gives back the one that was the last before, without its marks.
@@ -42,6 +53,7 @@ impl Pending {
         self.is_recorded = item.is_recorded;
         let mut before = std::mem::replace(&mut self.last, item);
         let newer = std::mem::take(&mut self.last.marks);
+        self.own_marks = newer.len();
         self.last.marks = std::mem::take(&mut before.marks);
         self.last.marks.extend(newer);
         before
@@ -231,13 +243,16 @@ impl Machine {
     /// The observer reports what is happening from here on.
     pub(super) fn caught_up(&mut self, now: Timestamp) {
         self.is_catching_up = false;
-        let Some(kept) = self.catching_up.take() else {
+        let Some(mut kept) = self.catching_up.take() else {
             return;
         };
         if kept.count > 1 {
             let why = format!("{} earlier events while nobody looked", kept.count - 1);
             let key = format!("earlier:{}", kept.last.key);
-            let note = self.note(key, kept.first_due, why);
+            let mut note = self.note(key, kept.first_due, why);
+            let own = kept.last.marks.len() - kept.own_marks.min(kept.last.marks.len());
+            let own = kept.last.marks.split_off(own);
+            note.marks = std::mem::replace(&mut kept.last.marks, own);
             self.ready.push_back(Box::new(note));
         }
         let item = kept.last;

@@ -415,9 +415,15 @@ impl Machine {
             effects.push(Effect::Refused(decision.item().key.clone(), error.clone()));
         }
         match decision {
-            Decision::Keep(kept) => self.ready.retain(|item| item.number != kept.number),
+            Decision::Keep(kept) => {
+                self.ready.retain(|item| item.number != kept.number);
+                if !kept.marks.is_empty() {
+                    self.later.insert((self.retry_at(&kept, now), kept.number), kept);
+                }
+            }
             Decision::Gather(gathered) => self.ungathered(&gathered),
-            _ if call => {}
+            // It may be the last one of a batch whose other events must not be lost with it.
+            ref decision if call && decision.item().marks.is_empty() => {}
             Decision::Skip(mut item)
             | Decision::Hold(mut item)
             | Decision::Retry(mut item, _)

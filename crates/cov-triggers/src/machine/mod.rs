@@ -247,6 +247,13 @@ impl Machine {
         self.phase == Phase::Stopped && empty && matches!(self.busy, Busy::Idle)
     }
 
+    /// Whether no event is anywhere on its way.
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        let queues = self.ready.is_empty() && self.later.is_empty() && self.held.is_empty();
+        queues && matches!(self.busy, Busy::Idle)
+    }
+
     /// The dispatch that it fires.
     pub(crate) fn original(&self) -> &DispatchId {
         &self.settings.original
