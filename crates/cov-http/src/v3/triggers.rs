@@ -21,6 +21,7 @@ use crate::body::{Chunks, parse};
 use crate::error::Refusal;
 use crate::params::QueryParams;
 use crate::triggers::{TriggerApp, TriggerPath, TriggerShared, Triggers, store_refusal};
+use crate::v3::table::Table;
 
 /// Rows of one page, when the client does not say how many.
 const PAGE_DEFAULT: u32 = 100;
