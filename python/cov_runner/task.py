@@ -12,7 +12,7 @@ from typing import Any, Dict, NamedTuple, Optional, Union
 from . import archive
 from .frames import Blob, File, Task
 from .hooks import Hooks
-from .space import when_there_is_space
+from .space import check_space, when_there_is_space
 
 _OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MESSAGE_CHARS_MAX = 1024 * 1024
@@ -139,6 +139,7 @@ def _store(written: archive.Written, spool_base: str, inline_bytes_max: int) -> 
 
 
 def _write(written: archive.Written, path: str) -> None:
+    check_space(os.path.dirname(path), written.size())
     try:
         with open(path, "wb") as file:
             for piece in written.pieces():
