@@ -69,6 +69,7 @@ const LAYERS: &[Layer] = &[
     layer(
         "cov-benches",
         &[
+            "cov",
             "cov-core",
             "cov-engine",
             "cov-store",

@@ -53,11 +53,13 @@ pub enum AssetKey {
     /// What a client asked for when it chose the id of the dispatch, so that the same request is
     /// known when it comes again; JSON.
     Request,
+    /// The executable whose electrons the dispatch calls.
+    Program,
 }
 
 impl AssetKey {
     /// All keys, in the order of their stored numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Function,
         Self::FunctionString,
         Self::Value,
@@ -75,6 +77,7 @@ impl AssetKey {
         Self::Name,
         Self::RedispatchPlan,
         Self::Request,
+        Self::Program,
     ];
 
     /// The keys that a node can have and clients can see.
@@ -119,6 +122,7 @@ impl AssetKey {
             Self::Name => "name",
             Self::RedispatchPlan => "redispatch_plan",
             Self::Request => "request",
+            Self::Program => "program",
         }
     }
 

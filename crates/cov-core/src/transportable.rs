@@ -18,6 +18,8 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::array::{self, Array};
+
 const PREFIX_BYTES: usize = 16;
 
 /// Longest header that is read. Bytes.
@@ -34,6 +36,8 @@ pub enum Encoding {
     Bincode,
     /// Plain data that every language reads.
     Json,
+    /// Numbers in the layout of [`crate::array`].
+    Array,
 }
 
 /// What an archive says of its object. Unknown members are ignored and not kept.
@@ -121,6 +125,9 @@ pub enum Error {
     /// As `Json`, for bincode data.
     #[error("the data is no bincode of the expected type")]
     BincodeDecode(#[source] bincode::error::DecodeError),
+    /// The data is no array, or one of other dimensions or numbers.
+    #[error("the data is no array of the expected type")]
+    Array(#[source] array::Error),
     /// The value cannot be encoded as bincode.
     #[error("the value cannot be encoded as bincode")]
     BincodeEncode(#[source] bincode::error::EncodeError),
@@ -288,7 +295,7 @@ impl TransportableObject {
             .map_err(Error::BincodeDecode)
     }
 
-    /// Decodes the data, whatever its encoding is: JSON, bincode, or a pickle of plain data (no
+    /// Decodes the data, whatever its encoding is: JSON, bincode, an array, or a pickle of plain data (no
     /// value, truth values, numbers, texts, bytes, lists, tuples, sets, dictionaries). Runs
     /// nothing of what a pickle says; one that builds objects is refused.
     ///
@@ -298,6 +305,10 @@ impl TransportableObject {
         match self.header.encoding {
             Encoding::Json => self.to_json(),
             Encoding::Bincode => self.to_bincode(),
+            Encoding::Array => {
+                let array = Array::from_npy(&self.data);
+                array.and_then(|array| array.read()).map_err(Error::Array)
+            }
             Encoding::Cloudpickle => {
                 let options = serde_pickle::DeOptions::new();
                 serde_pickle::from_slice(&self.data, options).map_err(Error::Pickle)
@@ -334,6 +345,7 @@ fn python_json(header: &Header) -> String {
         Encoding::Cloudpickle => "",
         Encoding::Bincode => r#", "encoding": "bincode""#,
         Encoding::Json => r#", "encoding": "json""#,
+        Encoding::Array => r#", "encoding": "array""#,
     };
     format!(
         r#"{{"py_version": {}, "cloudpickle_version": {}, "attrs": {{"doc": {doc}, "name": {}}}{encoding}}}"#,

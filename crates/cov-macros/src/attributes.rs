@@ -14,7 +14,16 @@ pub(crate) struct Attributes {
     executor: Option<String>,
     retries: Option<u32>,
     time_limit_ms: Option<u64>,
-    json: bool,
+    pub(crate) output: Output,
+}
+
+/// How an output travels.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Output {
+    #[default]
+    Bincode,
+    Json,
+    Array,
 }
 
 impl Attributes {
@@ -33,7 +42,7 @@ impl Attributes {
             "executor" => self.executor = Some(text(meta)?.value()),
             "retries" => self.retries = Some(meta.value()?.parse::<LitInt>()?.base10_parse()?),
             "time_limit" => self.time_limit_ms = Some(time_limit(&text(meta)?)?),
-            "output" => self.json = is_json(&text(meta)?)?,
+            "output" => self.output = output(&text(meta)?)?,
             _ => {
                 let said =
                     "expected `name`, `label`, `executor`, `retries`, `time_limit` or `output`";
@@ -45,15 +54,16 @@ impl Attributes {
 
     /// The arguments of `Electron::with`.
     pub(crate) fn settings(&self) -> TokenStream {
-        let Self { executor, retries, time_limit_ms, json, .. } = self;
+        let Self { executor, retries, time_limit_ms, output, .. } = self;
+        let output = encoding(*output);
         let (executor, retries) = (option(executor.as_ref()), option(retries.as_ref()));
         let time_limit_ms = option(time_limit_ms.as_ref());
-        quote!(#executor, #retries, #time_limit_ms, #json)
+        quote!(#executor, #retries, #time_limit_ms, #output)
     }
 
     /// A builder of a lattice with these settings.
     pub(crate) fn builder(&self, name: &str) -> TokenStream {
-        let Self { executor, retries, time_limit_ms, json, .. } = self;
+        let Self { executor, retries, time_limit_ms, output, .. } = self;
         let retries = option(retries.as_ref());
         let executor = match executor {
             Some(name) => quote!(::core::option::Option::Some(#name.into())),
@@ -65,14 +75,14 @@ impl Attributes {
             }
             None => quote!(::core::option::Option::None),
         };
-        let output = json.then(|| quote!(.output(::cov::core::transportable::Encoding::Json)));
+        let output = encoding(*output);
         quote! {
             ::cov::graph::Builder::new(#name).defaults(::cov::graph::Settings {
                 executor: #executor,
                 retries: #retries,
                 time_limit: #time_limit,
                 work_dir: ::core::option::Option::None,
-            }) #output
+            }).output(#output)
         }
     }
 }
@@ -88,12 +98,22 @@ fn text(meta: &ParseNestedMeta<'_>) -> syn::Result<LitStr> {
     meta.value()?.parse()
 }
 
-fn is_json(text: &LitStr) -> syn::Result<bool> {
+fn output(text: &LitStr) -> syn::Result<Output> {
     match text.value().as_str() {
-        "json" => Ok(true),
-        "bincode" => Ok(false),
-        _ => Err(syn::Error::new(text.span(), "expected \"bincode\" or \"json\"")),
+        "bincode" => Ok(Output::Bincode),
+        "json" => Ok(Output::Json),
+        "array" => Ok(Output::Array),
+        _ => Err(syn::Error::new(text.span(), "expected \"bincode\", \"json\" or \"array\"")),
     }
+}
+
+fn encoding(output: Output) -> TokenStream {
+    let variant = match output {
+        Output::Bincode => quote!(Bincode),
+        Output::Json => quote!(Json),
+        Output::Array => quote!(Array),
+    };
+    quote!(::cov::core::transportable::Encoding::#variant)
 }
 
 /// Milliseconds of `1500ms`, `30s`, `5m` or `2h`.

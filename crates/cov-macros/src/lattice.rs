@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned as _;
 
-use crate::attributes::Attributes;
+use crate::attributes::{Attributes, Output};
 use crate::signature::{Function, text_of};
 
 const WHAT: &str = "a lattice";
@@ -17,6 +17,10 @@ pub(crate) fn expand(attributes: TokenStream, function: TokenStream) -> TokenStr
             return Err(syn::Error::new(asyncness.span(), said));
         }
         let attributes = Attributes::parse(attributes)?;
+        if attributes.output == Output::Array {
+            let said = "the result of a lattice travels as \"bincode\" or \"json\", or as its one node does";
+            return Err(syn::Error::new(function.name().span(), said));
+        }
         Ok(companion(&attributes, &function))
     }) {
         Ok(companion) => companion,

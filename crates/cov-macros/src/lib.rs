@@ -33,7 +33,8 @@ use proc_macro::TokenStream;
 /// - `executor = "…"`: where it runs.
 /// - `retries = 2`: how many more attempts follow a failed one.
 /// - `time_limit = "30s"`: how long one attempt may run; `ms`, `s`, `m` and `h` are understood.
-/// - `output = "json"`: how its output travels, beside the default `"bincode"`.
+/// - `output = "json"`: how its output travels: `"bincode"` if nothing is said, `"json"`, or `"array"`
+///   for numbers and nested lists of them.
 #[proc_macro_attribute]
 pub fn electron(attributes: TokenStream, function: TokenStream) -> TokenStream {
     electron::expand(attributes.into(), function.into()).into()

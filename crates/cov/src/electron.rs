@@ -83,16 +83,14 @@ impl Electron {
         executor: Option<&'static str>,
         retries: Option<u32>,
         time_limit_ms: Option<u64>,
-        json: bool,
+        output: Encoding,
     ) -> Self {
         self.executor = executor;
         self.retries = retries;
         if let Some(milliseconds) = time_limit_ms {
             self.time_limit = Some(Duration::from_millis(milliseconds));
         }
-        if json {
-            self.output = Encoding::Json;
-        }
+        self.output = output;
         self
     }
 

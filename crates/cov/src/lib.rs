@@ -58,7 +58,8 @@
 //! Arguments and outputs are types that serde knows. From Rust to Rust they travel as bincode. A
 //! value that a Python electron takes or makes travels as JSON, and so does the output of an
 //! electron with `output = "json"`: needed for types that must see their data to know its form,
-//! such as `serde_json::Value` or untagged enums.
+//! such as `serde_json::Value` or untagged enums. Numbers, and nested lists of them, travel as bytes in
+//! NumPy's layout with `output = "array"` and [`array()`].
 
 extern crate self as cov;
 
@@ -78,4 +79,4 @@ pub use cov_macros::{electron, lattice};
 
 pub use electron::{Electron, Returned, electrons};
 pub use error::Error;
-pub use graph::{Lattice, Node, Sublattice, collect, value};
+pub use graph::{Lattice, Node, Sublattice, array, collect, value};

@@ -235,6 +235,31 @@ impl<T: Serialize> Nodes for Constant<T> {
     }
 }
 
+/// Numbers that travel as bytes; see [`array()`].
+#[derive(Debug, Clone)]
+pub struct Numbers<T>(T);
+
+/// Has numbers, or nested lists of them, travel as bytes in NumPy's layout: exact, and without a
+/// detour through text where Python takes them.
+///
+/// ```
+/// use cov::graph::Call;
+/// let lattice = cov::graph::build("mean", || {
+///     Call::python("numpy:mean").arg::<Vec<f64>>(cov::array(vec![0.1, 0.2])).node::<f64>()
+/// })?;
+/// assert_eq!(lattice.electrons(), 1);
+/// # Ok::<(), cov::Error>(())
+/// ```
+pub fn array<T: Serialize>(numbers: T) -> Numbers<T> {
+    Numbers(numbers)
+}
+
+impl<T: Serialize> Argument<T> for Numbers<T> {
+    fn lay(self, sink: &mut Sink<'_>) -> Shape {
+        sink.array(&self.0)
+    }
+}
+
 /// Nodes that are one argument together; see [`collect`].
 #[derive(Debug, Clone)]
 pub struct Collected<N>(N);

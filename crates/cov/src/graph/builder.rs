@@ -292,12 +292,20 @@ impl<'a> Sink<'a> {
         Shape::Value
     }
 
+    /// Records numbers.
+    pub(super) fn array<T: Serialize + ?Sized>(&mut self, value: &T) -> Shape {
+        let node = self.builder.value_node(value, Encoding::Array, self.consumer);
+        self.sources.push(node);
+        Shape::Value
+    }
+
     /// Records that the value of a node is taken.
     pub(super) fn node(&mut self, graph: u32, id: NodeId) -> Shape {
         let encoding = self.encoding;
         if let Some(record) = self.builder.own(graph, id)
             && let Work::Call { output, .. } = &mut record.work
             && encoding == Encoding::Json
+            && *output == Encoding::Bincode
         {
             *output = Encoding::Json;
         }

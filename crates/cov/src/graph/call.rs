@@ -71,6 +71,12 @@ impl Call {
         Self { output: Encoding::Json, ..call }
     }
 
+    /// Has its output travel in this encoding: JSON, or an array for numbers.
+    pub fn output(mut self, encoding: Encoding) -> Self {
+        self.output = encoding;
+        self
+    }
+
     fn to(target: Target) -> Self {
         let name = target.name();
         let label = name.rsplit([':', '.']).next().unwrap_or(name).to_owned();

@@ -83,7 +83,13 @@ fn add_result<N: Nodes>(builder: &mut Builder, output: &N) {
     let mut sink = Sink::new(builder, RESULT, encoding != Encoding::Json);
     let mut shape = output.lay(&mut sink);
     let mut sources = sink.into_sources();
-    if encoding != Encoding::Json && sources.iter().any(|source| makes_json(builder, *source)) {
+    if let (Shape::Value, [source]) = (&shape, sources.as_slice())
+        && output_of(builder, *source) == Some(Encoding::Array)
+    {
+        encoding = Encoding::Array;
+    } else if encoding != Encoding::Json
+        && sources.iter().any(|source| needs_json(builder, *source))
+    {
         // Values that were recorded for this alone are recorded again, in the common encoding.
         encoding = Encoding::Json;
         builder.forget_after(recorded);
@@ -108,11 +114,16 @@ fn add_result<N: Nodes>(builder: &mut Builder, output: &N) {
     builder.nodes.push(Record { label: RESULT.into(), work, settings, awaited: false });
 }
 
-fn makes_json(builder: &Builder, id: NodeId) -> bool {
-    builder.nodes.get(id.index()).is_some_and(|record| match &record.work {
-        Work::Call { output, .. } => *output == Encoding::Json,
-        Work::Value(_) => false,
-    })
+/// Whether the output of a node cannot be put together with others in bincode.
+fn needs_json(builder: &Builder, id: NodeId) -> bool {
+    matches!(output_of(builder, id), Some(Encoding::Json | Encoding::Array))
+}
+
+fn output_of(builder: &Builder, id: NodeId) -> Option<Encoding> {
+    match builder.nodes.get(id.index())?.work {
+        Work::Call { output, .. } => Some(output),
+        Work::Value(_) => None,
+    }
 }
 
 /// Writes executors and functions, each once.

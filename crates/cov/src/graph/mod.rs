@@ -32,7 +32,7 @@ mod settings;
 mod tests;
 
 pub use crate::shape::Shape;
-pub use argument::{Argument, Collected, Constant, Nodes, collect, value};
+pub use argument::{Argument, Collected, Constant, Nodes, Numbers, array, collect, value};
 pub use builder::{Builder, Sink};
 pub use call::{Call, Laid};
 pub use lattice::{Lattice, Sublattice};

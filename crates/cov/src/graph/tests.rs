@@ -189,6 +189,32 @@ fn what_python_takes_or_makes_is_json() {
     assert!(edges(&lattice).contains(&"3 -> 4 (by=)".to_owned()));
 }
 
+#[electron(output = "array")]
+fn ramp(count: u32) -> Vec<f64> {
+    (0..count).map(f64::from).collect()
+}
+
+#[test]
+fn numbers_travel_as_arrays_where_it_is_said() {
+    let lattice = build("numbers", || {
+        let ramp = ramp::node(3);
+        let python = Call::python("m:f").arg::<Vec<f64>>(ramp);
+        python.arg::<Vec<u8>>(crate::array(vec![1u8])).output(Encoding::Array).node::<Vec<f64>>()
+    })
+    .unwrap();
+    assert_eq!(function(&lattice, 1)["output"], "array");
+    assert_eq!(asset_of(&lattice, 2, AssetKey::Output).header.encoding, Encoding::Array);
+    assert_eq!(function(&lattice, 4), json!({"electron": "cov::collect", "output": "array"}));
+}
+
+#[test]
+fn a_result_with_an_array_among_others_is_json() {
+    let lattice = build("both", || (ramp::node(3), add::node(1, 2))).unwrap();
+    assert_eq!(function(&lattice, 1)["output"], "array");
+    assert_eq!(function(&lattice, 4)["output"], "json");
+    assert_eq!(function(&lattice, 5)["output"], "json");
+}
+
 #[test]
 fn sublattices_are_nodes_and_lattices_can_be_put_into_each_other() {
     let lattice = build("outer", || {

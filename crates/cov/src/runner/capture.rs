@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions};
 
 use super::Settings;
+use super::space::when_there_is_space;
 use super::task::path_bytes;
 
 /// Which standard stream.
@@ -62,7 +63,7 @@ impl Stream {
         if let Some(spool) = spool.filter(|_| size > inline_bytes_max) {
             // The two folders may lie on different file systems.
             std::fs::rename(&self.path, &spool)
-                .or_else(|_| std::fs::copy(&self.path, &spool).map(drop))?;
+                .or_else(|_| when_there_is_space(|| std::fs::copy(&self.path, &spool).map(drop)))?;
             self.replace()?;
             return Ok(Blob::File(path_bytes(&spool)));
         }
@@ -78,7 +79,7 @@ impl Stream {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        self.file = create(&self.path)?;
+        self.file = when_there_is_space(|| create(&self.path))?;
         self.redirect()
     }
 }

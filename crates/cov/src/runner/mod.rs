@@ -16,6 +16,7 @@ mod capture;
 mod context;
 mod panics;
 mod serve;
+mod space;
 mod task;
 
 pub use context::{Context, context};

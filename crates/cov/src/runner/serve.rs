@@ -85,10 +85,6 @@ impl<'a> Runner<'a> {
         context::set(None);
         std::env::set_current_dir(&self.folder)?;
         self.capture.restore()?;
-        let outcome = match outcome {
-            Ok(output) => Outcome::Completed(output),
-            Err(message) => Outcome::Failed(message),
-        };
         if let Outcome::Failed(message) = &outcome {
             writeln!(io::stderr(), "{message}").ok();
         }

@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use cov_core::frames::{Blob, Task, WorkDir};
+use cov_core::frames::{Blob, Outcome, Task, WorkDir};
 use cov_core::ids::NodeId;
 use cov_core::transportable::{Encoding, TransportableObject};
 
+use super::space::when_there_is_space;
 use super::{Settings, panics};
 use crate::electron::{Electron, Inputs};
 use crate::function::{COLLECT, Function, Target};
@@ -23,13 +22,17 @@ const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
 pub(super) type Electrons = HashMap<&'static str, &'static Electron>;
 
-/// Runs a task: its output, or what went wrong.
-pub(super) fn run(task: &Task, electrons: &Electrons, settings: &Settings) -> Result<Blob, String> {
-    let ran = panics::catch(|| attempt(task, electrons, settings));
-    ran.and_then(|returned| returned).map_err(shortened)
+/// Runs a task and lays down its output, or what went wrong.
+pub(super) fn run(task: &Task, electrons: &Electrons, settings: &Settings) -> Outcome {
+    let ran = panics::catch(|| attempt(task, electrons));
+    match ran.and_then(|returned| returned) {
+        Ok(archive) => store(archive, task.attempt, settings),
+        Err(message) => Outcome::Failed(shortened(message)),
+    }
 }
 
-fn attempt(task: &Task, electrons: &Electrons, settings: &Settings) -> Result<Blob, String> {
+/// The archive of what the electron returned.
+fn attempt(task: &Task, electrons: &Electrons) -> Result<Vec<u8>, String> {
     let function = read_function(task)?;
     if !task.kwargs.is_empty() {
         return Err(format!(
@@ -54,7 +57,7 @@ fn attempt(task: &Task, electrons: &Electrons, settings: &Settings) -> Result<Bl
             return Err(format!("`{name}` is a Python electron, but its executor is one for Rust"));
         }
     };
-    write(&object, task.attempt, settings)
+    Ok(object.to_archive())
 }
 
 fn read_function(task: &Task) -> Result<Function, String> {
@@ -66,7 +69,9 @@ fn read_function(task: &Task) -> Result<Function, String> {
         Encoding::Cloudpickle => {
             Err("this is a Python function, but its executor is one for Rust".to_owned())
         }
-        Encoding::Bincode => Err("the function is encoded as bincode, not as json".to_owned()),
+        Encoding::Bincode | Encoding::Array => {
+            Err("the function is not encoded as json".to_owned())
+        }
     }
 }
 
@@ -111,23 +116,20 @@ fn enter(task: &Task) -> Result<(), String> {
 }
 
 /// The output for the server: in the frame, or in a file when it is large.
-fn write(object: &TransportableObject, attempt: u64, settings: &Settings) -> Result<Blob, String> {
-    let archive = object.to_archive();
+fn store(archive: Vec<u8>, attempt: u64, settings: &Settings) -> Outcome {
     let spooled = settings.spooled(attempt, "output");
     let Some(path) = spooled.filter(|_| archive.len() > settings.inline_bytes_max) else {
-        return Ok(Blob::Inline(archive));
+        return Outcome::Completed(Blob::Inline(archive));
     };
-    let written = File::create(&path).and_then(|file| {
-        let mut writer = BufWriter::new(file);
-        writer.write_all(&archive)?;
-        writer.flush()
+    let written = when_there_is_space(|| {
+        // A part of it would keep the space that others wait for.
+        std::fs::write(&path, &archive).inspect_err(|_| drop(std::fs::remove_file(&path)))
     });
     match written {
-        Ok(()) => Ok(Blob::File(path_bytes(&path))),
-        Err(error) => {
-            std::fs::remove_file(&path).ok();
-            Err(format!("the output cannot be written to {}: {error}", path.display()))
-        }
+        Ok(()) => Outcome::Completed(Blob::File(path_bytes(&path))),
+        Err(error) => Outcome::NotStored(format!(
+            "The task returned, but its output could not be written to the server's disk: {error}\n"
+        )),
     }
 }
 

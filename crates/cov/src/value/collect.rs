@@ -5,10 +5,11 @@
 use std::borrow::Cow;
 use std::slice;
 
+use cov_core::array::Array;
 use cov_core::transportable::{Encoding, TransportableObject};
 use serde_pickle::DeOptions;
 
-use super::{Leaf, NoCrossing, archive, encoding_name};
+use super::{Leaf, NoCrossing, archive, encode, encoding_name};
 use crate::shape::Shape;
 
 /// Longest printed form of what was put together. Bytes.
@@ -33,8 +34,9 @@ pub(crate) fn collect(
     match encoding {
         Encoding::Bincode => bincode(shape, &mut rest, &mut out)?,
         Encoding::Json => json(shape, &mut rest, &mut out)?,
-        Encoding::Cloudpickle => {
-            return Err(NoCrossing("a Rust program does not write cloudpickle".to_owned()));
+        Encoding::Cloudpickle | Encoding::Array => {
+            let name = encoding_name(encoding);
+            return Err(NoCrossing(format!("values are not collected as {name}")));
         }
     }
     if rest.next().is_some() {
@@ -56,9 +58,7 @@ fn bincode(
 ) -> Result<(), NoCrossing> {
     match shape {
         Shape::Value => {
-            let leaf = next(leaves)?;
-            expect(leaf, Encoding::Bincode)?;
-            out.extend_from_slice(&leaf.object.data);
+            out.extend_from_slice(bincode_of(next(leaves)?)?);
         }
         Shape::Values(count) => {
             write_length(*count as usize, out)?;
@@ -161,6 +161,21 @@ fn json_key(
     Ok(())
 }
 
+fn bincode_of(leaf: &Leaf) -> Result<&[u8], NoCrossing> {
+    match leaf.object.header.encoding {
+        Encoding::Bincode => Ok(&leaf.object.data),
+        // Of an array, too: bincode tells lists from arrays of fixed length.
+        _ => Err(no_way(leaf, Encoding::Bincode)),
+    }
+}
+
+fn json_of_array(leaf: &Leaf) -> Result<Cow<'_, [u8]>, NoCrossing> {
+    let array = Array::from_npy(&leaf.object.data);
+    let array =
+        array.map_err(|error| NoCrossing(format!("the output of node {}: {error}", leaf.node)))?;
+    Ok(Cow::Owned(encode(&array, Encoding::Json)?.data.to_vec()))
+}
+
 fn json_of(leaf: &Leaf) -> Result<Cow<'_, [u8]>, NoCrossing> {
     match leaf.object.header.encoding {
         Encoding::Json => Ok(Cow::Borrowed(&leaf.object.data)),
@@ -178,21 +193,18 @@ fn json_of(leaf: &Leaf) -> Result<Cow<'_, [u8]>, NoCrossing> {
                 ))
             })
         }
-        Encoding::Bincode => expect(leaf, Encoding::Json).map(|()| Cow::Borrowed(&[][..])),
+        Encoding::Array => json_of_array(leaf),
+        Encoding::Bincode => Err(no_way(leaf, Encoding::Json)),
     }
 }
 
-fn expect(leaf: &Leaf, wanted: Encoding) -> Result<(), NoCrossing> {
-    let found = leaf.object.header.encoding;
-    if found == wanted {
-        return Ok(());
-    }
-    Err(NoCrossing(format!(
+fn no_way(leaf: &Leaf, wanted: Encoding) -> NoCrossing {
+    NoCrossing(format!(
         "the output of node {}, encoded as {}, cannot be brought into {} without knowing its type",
         leaf.node,
-        encoding_name(found),
+        encoding_name(leaf.object.header.encoding),
         encoding_name(wanted),
-    )))
+    ))
 }
 
 /// What people see of it: the printed forms of the values in the punctuation of Rust.

@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::slice;
 
 use bincode::config::{self, Config};
+use cov_core::array::Array;
 use cov_core::transportable::Encoding;
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
@@ -71,6 +72,10 @@ fn decode_leaf<'a, S: DeserializeSeed<'a>>(
             let value = value.and_then(|value| reader.end().map(|()| value));
             value.map_err(|error| refused::<S>(leaf, &error))
         }
+        Encoding::Array => {
+            let value = Array::from_npy(data).and_then(|array| seed.deserialize(&array));
+            value.map_err(|error| refused::<S>(leaf, &error))
+        }
         Encoding::Bincode if data.len() <= SMALL_LIMIT / 2 => {
             bincode_leaf(leaf, seed, config::standard().with_limit::<SMALL_LIMIT>())
         }
@@ -103,7 +108,7 @@ fn refused<'a, S: DeserializeSeed<'a>>(leaf: &Leaf, reason: &dyn Display) -> NoC
         Encoding::Bincode => {
             "; a type that must see its data to know its form needs `output = \"json\"`"
         }
-        Encoding::Json => "",
+        Encoding::Json | Encoding::Array => "",
     };
     NoCrossing(format!(
         "the output of node {}, encoded as {}, is no `{}`: {reason}{advice}",

@@ -25,6 +25,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
         Encoding::Bincode => bincode::serde::encode_to_vec(value, bincode::config::standard())
             .map_err(|e| refused(&e))?,
         Encoding::Json => serde_json::to_vec(value).map_err(|e| refused(&e))?,
+        Encoding::Array => cov_core::array::to_npy(value).map_err(|e| refused(&e))?,
         Encoding::Cloudpickle => return Err(refused(&"only Python writes it")),
     };
     Ok(archive(encoding, preview(value), data))

@@ -29,6 +29,7 @@ pub(crate) fn encoding_name(encoding: Encoding) -> &'static str {
         Encoding::Cloudpickle => "cloudpickle",
         Encoding::Bincode => "bincode",
         Encoding::Json => "json",
+        Encoding::Array => "array",
     }
 }
 

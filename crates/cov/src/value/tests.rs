@@ -159,6 +159,32 @@ fn what_does_not_fit_is_named() {
 }
 
 #[test]
+fn arrays_are_read_and_brought_into_json() {
+    let rows = vec![[1.5f64, 2.0], [3.0, f64::MIN_POSITIVE]];
+    let array = leaf(1, &rows, Encoding::Array);
+    assert_eq!(
+        read::<Vec<[f64; 2]>>(&Shape::Value, std::slice::from_ref(&array)),
+        Ok(rows.clone())
+    );
+    let error = read::<Vec<i64>>(&Shape::Value, std::slice::from_ref(&array)).unwrap_err();
+    assert!(error.starts_with("the output of node 1, encoded as array, is no `"), "{error}");
+    let leaves = [array.clone(), leaf(2, &7u8, Encoding::Json)];
+    let pair = Shape::Tuple(vec![Shape::Value, Shape::Value]);
+    let collected = collect(&pair, &leaves, Encoding::Json).unwrap();
+    assert_eq!(collected.data, encode(&(&rows, 7u8), Encoding::Json).unwrap().data);
+    let error = collect(&pair, &leaves, Encoding::Bincode).unwrap_err();
+    let said = "the output of node 1, encoded as array, cannot be brought into bincode";
+    assert!(error.to_string().starts_with(said), "{error}");
+    let same = collect(&Shape::Value, std::slice::from_ref(&array), Encoding::Array).unwrap();
+    assert_eq!(same, array.object);
+    let error = encode(&"text", Encoding::Array).unwrap_err();
+    assert!(
+        error.to_string().starts_with("a value of type `&str` cannot be encoded as array"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_lying_length_is_an_error_and_no_allocation() {
     // Read as a text, the number is a length of 2^62 bytes.
     let number = leaf(1, &(1u64 << 62), Encoding::Bincode);

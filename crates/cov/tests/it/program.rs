@@ -142,7 +142,7 @@ impl Ended {
     pub(crate) fn object(&self) -> TransportableObject {
         match &self.outcome {
             Outcome::Completed(blob) => TransportableObject::from_archive(&bytes(blob)).unwrap(),
-            Outcome::Failed(message) => panic!("{message}"),
+            Outcome::Failed(message) | Outcome::NotStored(message) => panic!("{message}"),
         }
     }
 
@@ -150,7 +150,7 @@ impl Ended {
     pub(crate) fn failure(&self) -> &str {
         match &self.outcome {
             Outcome::Failed(message) => message,
-            Outcome::Completed(_) => panic!("it returned {:?}", self.object()),
+            other => panic!("it ended with {other:?}"),
         }
     }
 }

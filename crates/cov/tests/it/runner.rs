@@ -174,6 +174,16 @@ fn large_outputs_and_inputs_go_by_file() {
 }
 
 #[test]
+fn an_output_that_cannot_be_written_is_not_the_tasks_fault() {
+    let mut program = Program::greeted(TASKS);
+    let folder = program.folder.path().join("attempt-0000000000000005.output");
+    std::fs::create_dir(&folder).unwrap();
+    let ended = program.run(task(5, "large", vec![bincode(1_000_000usize)]));
+    let Outcome::NotStored(reason) = &ended.outcome else { panic!("{ended:?}") };
+    assert!(reason.contains("could not be written to the server's disk"), "{reason}");
+}
+
+#[test]
 fn async_electrons_run_to_their_end() {
     let mut program = Program::greeted(TASKS);
     let ended = program.run(task(1, "later", vec![bincode(5u64)]));
