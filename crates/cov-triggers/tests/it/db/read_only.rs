@@ -20,7 +20,7 @@ fn writing(kind: Kind) -> Vec<&'static str> {
             "setval('numbers', 7) > 0",
             "adds_a_row() > 0",
             "set_config('transaction_read_only', 'off', false) = 'off' AND adds_a_row() > 0",
-            "id IN (SELECT id FROM orders FOR UPDATE)",
+            "id IN (SELECT id FROM orders FOR SHARE)",
         ],
         Kind::MySql => vec!["adds_a_row() > 0", "NEXTVAL(numbers) > 0"],
     }
@@ -76,6 +76,7 @@ async fn what_can_be_seen_to_write_is_refused_at_registration() {
             "id IN (DELETE FROM orders RETURNING id)",
             "1 = 1 UNION SELECT 1 INTO OUTFILE '/tmp/x'",
             "1 = 1) AS x; DROP TABLE orders; --",
+            "id IN (SELECT id FROM orders FOR UPDATE)",
         ] {
             let dictionary = json!({
                 "name": "DatabaseTrigger", "db_path": place.sqlalchemy(),

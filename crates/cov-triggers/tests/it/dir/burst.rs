@@ -69,6 +69,23 @@ async fn of_a_hundred_thousand_created_files_none_is_lost_in_batches() {
     burst(Kind::Created, 10_000, 1024).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_files_that_are_closed_none_is_lost() {
+    let home = tempfile::tempdir().unwrap();
+    let d = std::fs::canonicalize(home.path()).unwrap();
+    let trigger: Arc<dyn Trigger> = Arc::new(DirTrigger::new(d.to_str().unwrap(), [Kind::Closed]));
+    let mut observing = Observing::with_room(&trigger, Marks::new(), 1);
+    observing.until_healthy().await;
+    let files = 30_000;
+    let writer = tokio::task::spawn_blocking(create(d.clone(), files));
+    let seen = collect(&mut observing, files, 1).await;
+    writer.await.unwrap();
+    let twice = seen.values().filter(|count| **count > 1).count();
+    println!("closed: {files} files, 0 lost, {twice} told twice");
+    let marks = observing.stop().await;
+    assert_eq!(marks.keys().filter(|name| name.starts_with("f:")).count(), files);
+}
+
 #[tokio::test]
 async fn when_nobody_listens_for_a_while_nothing_is_lost_and_nothing_piles_up() {
     let home = tempfile::tempdir().unwrap();

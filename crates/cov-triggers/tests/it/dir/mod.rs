@@ -2,6 +2,7 @@
 
 mod burst;
 mod counts;
+mod limits;
 mod missed;
 mod polled;
 mod registration;
