@@ -52,5 +52,5 @@ fn client(record: &Record) -> Result<Client, Error> {
 /// How many dispatches are under way.
 async fn under_way(client: &Client) -> Result<u64, cov_client::Error> {
     let statuses = vec![Status::Starting, Status::Running];
-    Ok(client.list(&Filter { statuses, limit: 1, offset: 0 }).await?.total)
+    Ok(client.list(&Filter { statuses, limit: 1, ..Filter::default() }).await?.total)
 }

@@ -1,29 +1,28 @@
 //! The client itself: one connection pool, one way to send a request. Knows no route.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use cov_core::error::Problem;
-use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use crate::builder::{Builder, Connector};
 use crate::error::Error;
+use crate::payload::{Outgoing, Payload};
 use crate::retry::RetryPolicy;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const TRY_TIMEOUT: Duration = Duration::from_secs(30);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-const IDLE_CONNECTIONS_MAX: usize = 8;
-const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 const AGENT: &str = concat!("cov-client/", env!("CARGO_PKG_VERSION"));
+
+/// Slower than this no upload is expected to be.
+const BYTES_PER_MILLISECOND_MIN: u64 = 256;
 
 /// Talks to one server. Cheap to clone; clones share their connections.
 ///
@@ -38,113 +37,100 @@ const AGENT: &str = concat!("cov-client/", env!("CARGO_PKG_VERSION"));
 /// ```
 #[derive(Debug, Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
-struct Inner {
-    base: String,
-    http: legacy::Client<HttpConnector, Full<Bytes>>,
-    retry: RetryPolicy,
-    try_timeout: Duration,
-    answer_bytes_max: usize,
-    random: Mutex<fastrand::Rng>,
+pub(crate) struct Inner {
+    pub(crate) base: String,
+    pub(crate) http: legacy::Client<Connector, Outgoing>,
+    pub(crate) token: Option<HeaderValue>,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) try_timeout: Duration,
+    pub(crate) answer_bytes_max: usize,
+    pub(crate) random: Mutex<fastrand::Rng>,
 }
 
-/// Makes a [`Client`]. Every option has a default that suits a server on the same machine.
+impl fmt::Debug for Inner {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { base, retry, try_timeout, answer_bytes_max, .. } = self;
+        f.debug_struct("Inner")
+            .field("base", base)
+            .field("retry", retry)
+            .field("try_timeout", try_timeout)
+            .field("answer_bytes_max", answer_bytes_max)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request. What it carries can be sent again.
 #[derive(Debug, Clone)]
-pub struct Builder {
-    address: String,
-    retry: RetryPolicy,
-    connect_timeout: Duration,
-    try_timeout: Duration,
-    answer_bytes_max: usize,
-    jitter_seed: Option<u64>,
+pub(crate) struct Call {
+    method: Method,
+    path: String,
+    payload: Payload,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// How much longer than others it may take.
+    patience: Duration,
+    /// Whether it does the same thing when it is repeated.
+    repeatable: bool,
 }
 
-impl Builder {
-    /// How often and how long requests are tried again.
-    #[must_use]
-    pub fn retry(mut self, retry: RetryPolicy) -> Self {
-        self.retry = retry;
+impl Call {
+    pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
+        let repeatable = method.is_idempotent();
+        let (payload, headers, path) = (Payload::default(), Vec::new(), path.into());
+        Self { method, path, payload, headers, patience: Duration::ZERO, repeatable }
+    }
+
+    pub(crate) fn get(path: impl Into<String>) -> Self {
+        Self::new(Method::GET, path)
+    }
+
+    pub(crate) fn post(path: impl Into<String>) -> Self {
+        Self::new(Method::POST, path)
+    }
+
+    pub(crate) fn payload(mut self, payload: Payload) -> Self {
+        self.patience += Duration::from_millis(payload.size() / BYTES_PER_MILLISECOND_MIN);
+        self.payload = payload;
         self
     }
 
-    /// How long making a connection may take. Default: 5 seconds.
-    #[must_use]
-    pub fn connect_timeout(mut self, limit: Duration) -> Self {
-        self.connect_timeout = limit;
+    pub(crate) fn json(self, body: &serde_json::Value) -> Self {
+        self.payload(Payload::json(body))
+    }
+
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
         self
     }
 
-    /// How long one try may take, from its begin to the last byte of the answer.
-    /// Default: 30 seconds.
-    #[must_use]
-    pub fn try_timeout(mut self, limit: Duration) -> Self {
-        self.try_timeout = limit;
+    pub(crate) fn patience(mut self, patience: Duration) -> Self {
+        self.patience += patience;
         self
     }
 
-    /// How long an answer may be. Bytes. Default: 256 MiB.
-    #[must_use]
-    pub fn answer_bytes_max(mut self, limit: usize) -> Self {
-        self.answer_bytes_max = limit;
+    /// It does the same thing when it is repeated, although its method does not say so.
+    pub(crate) fn repeatable(mut self) -> Self {
+        self.repeatable = true;
         self
     }
 
-    /// Makes the waits between tries repeatable.
-    #[must_use]
-    pub fn jitter_seed(mut self, seed: u64) -> Self {
-        self.jitter_seed = Some(seed);
+    /// It is sent once, although its method says that it could be repeated.
+    pub(crate) fn once(mut self) -> Self {
+        self.repeatable = false;
         self
-    }
-
-    /// Makes the client. Connects to nothing yet.
-    ///
-    /// # Errors
-    /// [`Error::Address`] when the address is no plain `http://host:port`.
-    pub fn build(self) -> Result<Client, Error> {
-        let base = base_of(&self.address)?;
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(self.connect_timeout));
-        connector.set_nodelay(true);
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            // Every try is counted, so hyper must not make its own.
-            .retry_canceled_requests(false)
-            .build(connector);
-        let random = self.jitter_seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        let inner = Inner {
-            base,
-            http,
-            retry: self.retry,
-            try_timeout: self.try_timeout,
-            answer_bytes_max: self.answer_bytes_max,
-            random: Mutex::new(random),
-        };
-        Ok(Client { inner: Arc::new(inner) })
     }
 }
 
-/// The address without a slash at its end, checked.
-fn base_of(address: &str) -> Result<String, Error> {
-    let refuse = |reason: String| Error::Address { address: address.to_owned(), reason };
-    let uri: Uri =
-        address.parse().map_err(|error: http::uri::InvalidUri| refuse(error.to_string()))?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some(other) => return Err(refuse(format!("`{other}` is not supported, only http is"))),
-        None => return Err(refuse("it does not begin with http://".to_owned())),
-    }
-    if uri.host().is_none_or(str::is_empty) {
-        return Err(refuse("it names no host".to_owned()));
-    }
-    if uri.query().is_some() {
-        return Err(refuse("it has a query".to_owned()));
-    }
-    Ok(address.trim_end_matches('/').to_owned())
+/// The begin of an answer; its body is still to come.
+pub(crate) struct Opened {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Incoming,
+    pub(crate) url: String,
+    tries: u32,
 }
 
 /// A whole answer.
@@ -152,24 +138,30 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     headers: HeaderMap,
     pub(crate) body: Bytes,
+    url: String,
     tries: u32,
 }
 
 impl Client {
     /// Begins to make a client for the server at `address`, such as `http://127.0.0.1:48008`.
+    ///
+    /// ```
+    /// let client = cov_client::Client::builder("http://127.0.0.1:48008/").build()?;
+    /// assert_eq!(client.address(), "http://127.0.0.1:48008");
+    /// # Ok::<(), cov_client::Error>(())
+    /// ```
     #[must_use]
     pub fn builder(address: impl Into<String>) -> Builder {
-        Builder {
-            address: address.into(),
-            retry: RetryPolicy::default(),
-            connect_timeout: CONNECT_TIMEOUT,
-            try_timeout: TRY_TIMEOUT,
-            answer_bytes_max: ANSWER_BYTES_MAX,
-            jitter_seed: None,
-        }
+        Builder::new(address.into())
     }
 
     /// The server's address, without a slash at its end.
+    ///
+    /// ```
+    /// let client = cov_client::Client::builder("http://localhost:1").build()?;
+    /// assert_eq!(client.address(), "http://localhost:1");
+    /// # Ok::<(), cov_client::Error>(())
+    /// ```
     #[must_use]
     pub fn address(&self) -> &str {
         &self.inner.base
@@ -177,8 +169,7 @@ impl Client {
 
     /// Gets `path` and reads the JSON that it answers.
     pub(crate) async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        let answer = self.call(&Method::GET, path).await?;
-        self.read_json(path, &answer)
+        self.json(&Call::get(path)).await
     }
 
     /// Posts JSON to `path`, once, and reads the JSON that it answers.
@@ -187,9 +178,7 @@ impl Client {
         path: &str,
         body: &serde_json::Value,
     ) -> Result<T, Error> {
-        let body = Bytes::from(body.to_string());
-        let answer = self.call_once(&Method::POST, path, body, 1).await?;
-        self.read_json(path, &answer)
+        self.json(&Call::post(path).json(body)).await
     }
 
     /// Posts JSON to `path`, again if need be: for calls that do the same thing when they are
@@ -199,140 +188,146 @@ impl Client {
         path: &str,
         body: &serde_json::Value,
     ) -> Result<T, Error> {
-        let body = Bytes::from(body.to_string());
-        let answer = self.call_until_answered(&Method::POST, path, body).await?;
-        self.read_json(path, &answer)
+        self.json(&Call::post(path).json(body).repeatable()).await
     }
 
-    pub(crate) fn read_json<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        answer: &Answer,
-    ) -> Result<T, Error> {
+    /// Sends a request and reads the JSON that it answers.
+    pub(crate) async fn json<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
+        let answer = self.call(call).await?;
         if !answer.status.is_success() {
-            return Err(self.answered(path, answer));
+            return Err(answer.into_error());
         }
-        serde_json::from_slice(&answer.body).map_err(|source| Error::Unreadable {
-            url: self.url(path),
-            tries: answer.tries,
-            source,
-        })
+        let Answer { url, tries, body, .. } = answer;
+        serde_json::from_slice(&body).map_err(|source| Error::Unreadable { url, tries, source })
     }
 
-    /// Sends a request without a body until it is answered or the policy gives up.
-    pub(crate) async fn call(&self, method: &Method, path: &str) -> Result<Answer, Error> {
-        self.call_until_answered(method, path, Bytes::new()).await
+    /// Sends a request that is answered without a body.
+    pub(crate) async fn command(&self, call: &Call) -> Result<(), Error> {
+        let answer = self.call(call).await?;
+        match answer.status.is_success() {
+            true => Ok(()),
+            false => Err(answer.into_error()),
+        }
     }
 
-    /// Sends a request, which must do the same thing when it is repeated, until it is answered
-    /// or the policy gives up. An answer that says *try again later* counts as a failed try;
-    /// every other one is returned as it is.
-    async fn call_until_answered(
-        &self,
-        method: &Method,
-        path: &str,
-        body: Bytes,
-    ) -> Result<Answer, Error> {
+    /// Sends a request until it is answered or the policy gives up. An answer that says *try
+    /// again later* counts as a failed try; every other one is returned as it is.
+    pub(crate) async fn call(&self, call: &Call) -> Result<Answer, Error> {
+        self.until_answered(call).await
+    }
+
+    /// Sends a request until its answer begins well, or the policy gives up.
+    ///
+    /// # Errors
+    /// As [`Client::call`], and every answer that is no success.
+    pub(crate) async fn open(&self, call: &Call) -> Result<Opened, Error> {
+        let opened: Opened = self.until_answered(call).await?;
+        match opened.status.is_success() {
+            true => Ok(opened),
+            false => Err(Answer::take(opened, self.inner.answer_bytes_max).await?.into_error()),
+        }
+    }
+
+    async fn until_answered<R: Reply>(&self, call: &Call) -> Result<R, Error> {
         let begin = Instant::now();
         let mut tries = 0;
         loop {
             tries += 1;
-            let outcome = self.call_once(method, path, body.clone(), tries).await;
-            let (again, asked) = match &outcome {
-                Ok(answer) => (is_temporary(answer.status), retry_after(&answer.headers)),
+            let outcome = self.once::<R>(call, tries).await;
+            let (again, asked) = match outcome.as_ref().map(R::head) {
+                Ok((status, headers)) => (is_temporary(status), retry_after(headers)),
                 Err(error) => (is_transient(error), None),
             };
-            if !again {
+            if !again || !call.repeatable {
                 return outcome;
             }
             let wait = self.inner.retry.wait(tries, begin.elapsed(), asked, self.jitter());
             let Some(wait) = wait else { return outcome };
-            tracing::debug!(path, tries, ?wait, "request is sent again");
+            tracing::debug!(path = call.path, tries, ?wait, "request is sent again");
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// Sends a request once.
-    pub(crate) async fn call_without_retry(
-        &self,
-        method: &Method,
-        path: &str,
-    ) -> Result<Answer, Error> {
-        self.call_once(method, path, Bytes::new(), 1).await
-    }
-
-    async fn call_once(
-        &self,
-        method: &Method,
-        path: &str,
-        body: Bytes,
-        tries: u32,
-    ) -> Result<Answer, Error> {
-        let limit = self.inner.try_timeout;
-        match tokio::time::timeout(limit, self.exchange(method, path, body, tries)).await {
+    async fn once<R: Reply>(&self, call: &Call, tries: u32) -> Result<R, Error> {
+        let limit = self.inner.try_timeout + call.patience;
+        let answered = async {
+            let opened = self.exchange(call, tries).await?;
+            R::take(opened, self.inner.answer_bytes_max).await
+        };
+        match tokio::time::timeout(limit, answered).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Error::TimedOut { url: self.url(path), tries, limit }),
+            Err(_) => Err(Error::TimedOut { url: self.url(&call.path), tries, limit }),
         }
     }
 
-    async fn exchange(
-        &self,
-        method: &Method,
-        path: &str,
-        body: Bytes,
-        tries: u32,
-    ) -> Result<Answer, Error> {
-        let response = self.send(method, path, body, tries).await?;
-        self.collect(path, response, tries).await
-    }
-
-    /// Sends a request and returns when the answer begins.
-    pub(crate) async fn send(
-        &self,
-        method: &Method,
-        path: &str,
-        body: Bytes,
-        tries: u32,
-    ) -> Result<Response<Incoming>, Error> {
-        let url = self.url(path);
-        let mut request = Request::builder();
-        if !body.is_empty() {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
-        let request = request
-            .method(method)
+    async fn exchange(&self, call: &Call, tries: u32) -> Result<Opened, Error> {
+        let url = self.url(&call.path);
+        let malformed = |error: http::Error| Error::Address {
+            address: self.url(&call.path),
+            reason: error.to_string(),
+        };
+        let mut request = Request::builder()
+            .method(&call.method)
             .uri(&url)
             .header(USER_AGENT, AGENT)
-            .header(ACCEPT, "application/json, application/problem+json")
-            .body(Full::new(body))
-            .map_err(|error| Error::Address { address: url.clone(), reason: error.to_string() })?;
-        self.inner.http.request(request).await.map_err(|error| {
-            let is_connect = error.is_connect();
-            let source = Box::new(error);
-            match is_connect {
-                true => Error::Unreachable { url, tries, source },
-                false => Error::Interrupted { url, tries, source },
+            .header(ACCEPT, "application/json, application/problem+json, */*");
+        if let Some(kind) = call.payload.kind() {
+            request = request.header(CONTENT_TYPE, kind);
+        }
+        for (name, value) in call.headers.iter().map(|(name, value)| (name, value.clone())) {
+            request = request.header(name, value);
+        }
+        if let Some(token) = &self.inner.token {
+            request = request.header(AUTHORIZATION, token.clone());
+        }
+        let request = request.body(call.payload.body()).map_err(malformed)?;
+        match self.inner.http.request(request).await {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                Ok(Opened { status: head.status, headers: head.headers, body, url, tries })
             }
-        })
+            Err(error) if error.is_connect() => {
+                Err(Error::Unreachable { url, tries, source: Box::new(error) })
+            }
+            Err(error) => Err(Error::Interrupted { url, tries, source: Box::new(error) }),
+        }
     }
 
-    /// The whole of an answer that has begun.
-    pub(crate) async fn collect(
-        &self,
-        path: &str,
-        response: Response<Incoming>,
-        tries: u32,
-    ) -> Result<Answer, Error> {
-        let url = self.url(path);
-        let (head, body) = response.into_parts();
-        let limit = self.inner.answer_bytes_max;
+    pub(crate) fn try_timeout(&self) -> Duration {
+        self.inner.try_timeout
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.inner.base)
+    }
+
+    fn jitter(&self) -> f64 {
+        let random = self.inner.random.lock();
+        random.unwrap_or_else(PoisonError::into_inner).f64()
+    }
+}
+
+/// As much of an answer as a caller wants.
+trait Reply: Sized {
+    fn take(opened: Opened, limit: usize) -> impl Future<Output = Result<Self, Error>> + Send;
+    fn head(&self) -> (StatusCode, &HeaderMap);
+}
+
+impl Reply for Opened {
+    async fn take(opened: Opened, _limit: usize) -> Result<Self, Error> {
+        Ok(opened)
+    }
+
+    fn head(&self) -> (StatusCode, &HeaderMap) {
+        (self.status, &self.headers)
+    }
+}
+
+impl Reply for Answer {
+    async fn take(opened: Opened, limit: usize) -> Result<Self, Error> {
+        let Opened { status, headers, body, url, tries } = opened;
         match Limited::new(body, limit).collect().await {
-            Ok(body) => Ok(Answer {
-                status: head.status,
-                headers: head.headers,
-                body: body.to_bytes(),
-                tries,
-            }),
+            Ok(body) => Ok(Self { status, headers, body: body.to_bytes(), url, tries }),
             Err(error) if error.is::<LengthLimitError>() => {
                 Err(Error::TooLarge { url, tries, limit })
             }
@@ -340,35 +335,19 @@ impl Client {
         }
     }
 
+    fn head(&self) -> (StatusCode, &HeaderMap) {
+        (self.status, &self.headers)
+    }
+}
+
+impl Answer {
     /// The error that an answer with a bad status is.
-    pub(crate) fn answered(&self, path: &str, answer: &Answer) -> Error {
-        let is_json = answer
-            .headers
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.contains("json"));
-        let problem =
-            is_json.then(|| serde_json::from_slice::<Problem>(&answer.body).ok()).flatten();
-        Error::Answered {
-            url: self.url(path),
-            tries: answer.tries,
-            status: answer.status.as_u16(),
-            problem: problem.map(Box::new),
-        }
-    }
-
-    /// How long one try may take.
-    pub(crate) fn try_limit(&self) -> Duration {
-        self.inner.try_timeout
-    }
-
-    pub(crate) fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.inner.base)
-    }
-
-    fn jitter(&self) -> f64 {
-        let random = self.inner.random.lock();
-        random.unwrap_or_else(PoisonError::into_inner).f64()
+    pub(crate) fn into_error(self) -> Error {
+        let Self { status, headers, body, url, tries } = self;
+        let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let is_json = kind.is_some_and(|value| value.contains("json"));
+        let problem = is_json.then(|| serde_json::from_slice::<Problem>(&body).ok()).flatten();
+        Error::Answered { url, tries, status: status.as_u16(), problem: problem.map(Box::new) }
     }
 }
 
@@ -380,6 +359,7 @@ fn is_transient(error: &Error) -> bool {
     match error {
         Error::Unreachable { .. } | Error::Interrupted { .. } | Error::TimedOut { .. } => true,
         Error::Address { .. }
+        | Error::Workflow { .. }
         | Error::Answered { .. }
         | Error::Unreadable { .. }
         | Error::TooLarge { .. } => false,

@@ -1,5 +1,7 @@
 //! Dispatches as the native API shows them: one by id, and lists of short records.
 
+use std::collections::BTreeMap;
+
 use cov_core::error::Fault;
 use cov_core::graph::NodeKind;
 use cov_core::ids::{DispatchId, NodeId};
@@ -23,6 +25,17 @@ use crate::error::Error;
 pub struct Filter {
     /// Only dispatches in one of these states; all if empty.
     pub statuses: Vec<Status>,
+    /// Only dispatches of a lattice with this name.
+    pub name: Option<String>,
+    /// Only dispatches that were registered at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only dispatches that were registered before this time.
+    pub until: Option<Timestamp>,
+    /// Only dispatches that are no sub-dispatches.
+    pub roots_only: bool,
+    /// Only what comes behind this one: the cursor of the page before. Unlike `offset` it passes
+    /// over nothing, and shows nothing twice, while new dispatches come.
+    pub cursor: Option<DispatchId>,
     /// How many to return at most. The server has a limit of its own.
     pub limit: u32,
     /// How many to pass over.
@@ -31,7 +44,16 @@ pub struct Filter {
 
 impl Default for Filter {
     fn default() -> Self {
-        Self { statuses: Vec::new(), limit: 20, offset: 0 }
+        Self {
+            statuses: Vec::new(),
+            name: None,
+            since: None,
+            until: None,
+            roots_only: false,
+            cursor: None,
+            limit: 20,
+            offset: 0,
+        }
     }
 }
 
@@ -42,6 +64,9 @@ pub struct Page {
     pub dispatches: Vec<Summary>,
     /// How many dispatches match, on all pages.
     pub total: u64,
+    /// Asks for the next page; `None` on the last one.
+    #[serde(default)]
+    pub cursor: Option<DispatchId>,
 }
 
 /// A dispatch with its electrons, as of one moment.
@@ -52,6 +77,12 @@ pub struct Dispatch {
     pub summary: Summary,
     /// What the client that registered it said of the lattice.
     pub lattice: LatticeInfo,
+    /// Why it failed: its failed electrons, one a line.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// The assets of the dispatch and the lattice that are there, with their sizes in bytes.
+    #[serde(default)]
+    pub assets: BTreeMap<String, u64>,
     /// Its nodes, by id.
     pub nodes: Vec<Node>,
 }
@@ -87,6 +118,9 @@ pub struct Node {
     /// Its sub-dispatch, if it is one.
     #[serde(default)]
     pub sub_dispatch_id: Option<DispatchId>,
+    /// The assets that are there, with their sizes in bytes.
+    #[serde(default)]
+    pub assets: BTreeMap<String, u64>,
 }
 
 impl Client {
@@ -127,9 +161,25 @@ impl Client {
 }
 
 fn path_of(filter: &Filter) -> String {
-    let Filter { statuses, limit, offset } = filter;
-    let statuses: String = statuses.iter().map(|status| format!("&status={status}")).collect();
-    format!("/api/v3/dispatches?limit={limit}&offset={offset}{statuses}")
+    let Filter { statuses, name, since, until, roots_only, cursor, limit, offset } = filter;
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("limit", &limit.to_string());
+    query.append_pair("offset", &offset.to_string());
+    for status in statuses {
+        query.append_pair("status", status.as_str());
+    }
+    let times = [("since", since), ("until", until)];
+    let texts = times.map(|(name, at)| (name, at.map(|at| at.to_string())));
+    let cursor = ("cursor", cursor.as_ref().map(ToString::to_string));
+    for (name, value) in texts.into_iter().chain([("name", name.clone()), cursor]) {
+        if let Some(value) = value {
+            query.append_pair(name, &value);
+        }
+    }
+    if *roots_only {
+        query.append_pair("roots", "true");
+    }
+    format!("/api/v3/dispatches?{}", query.finish())
 }
 
 #[cfg(test)]
@@ -141,10 +191,27 @@ mod tests {
         let all = Filter::default();
         assert_eq!(path_of(&all), "/api/v3/dispatches?limit=20&offset=0");
         let failed =
-            Filter { statuses: vec![Status::Failed, Status::Cancelled], limit: 5, offset: 10 };
+            Filter {
+                statuses: vec![Status::Failed, Status::Cancelled],
+                limit: 5,
+                offset: 10,
+                ..Filter::default()
+            };
         assert_eq!(
             path_of(&failed),
             "/api/v3/dispatches?limit=5&offset=10&status=FAILED&status=CANCELLED"
+        );
+        let named = Filter {
+            name: Some("a & b".into()),
+            since: Some(Timestamp::from_micros(0)),
+            roots_only: true,
+            cursor: Some("d-1".parse().unwrap()),
+            ..Filter::default()
+        };
+        assert_eq!(
+            path_of(&named),
+            "/api/v3/dispatches?limit=20&offset=0&since=1970-01-01T00%3A00%3A00.000000\
+             &name=a+%26+b&cursor=d-1&roots=true"
         );
     }
 }

@@ -73,6 +73,15 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The workflow cannot be sent, or a record cannot be saved or loaded.
+    #[error("{reason}")]
+    Workflow {
+        /// What cannot be done.
+        reason: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The answer is longer than this client accepts.
     #[error("the answer of {url} is longer than {limit} bytes")]
     TooLarge {
@@ -91,6 +100,8 @@ pub enum Error {
 pub enum Kind {
     /// The server's address cannot be used.
     Address,
+    /// What the call works with on this side, like a file, cannot be used.
+    Workflow,
     /// No server answers there, or the connection broke.
     Unreachable,
     /// The answer did not come in time.
@@ -108,6 +119,10 @@ pub enum Kind {
 }
 
 impl Error {
+    pub(crate) fn file(path: &std::path::Path, source: std::io::Error) -> Self {
+        Self::Workflow { reason: path.display().to_string(), source: source.into() }
+    }
+
     /// What kind of failure this is.
     ///
     /// ```
@@ -119,6 +134,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Address { .. } => Kind::Address,
+            Self::Workflow { .. } => Kind::Workflow,
             Self::Unreachable { .. } | Self::Interrupted { .. } => Kind::Unreachable,
             Self::TimedOut { .. } => Kind::TimedOut,
             Self::Answered { status: 404, .. } => Kind::NotFound,
@@ -133,7 +149,7 @@ impl Error {
     #[must_use]
     pub fn tries(&self) -> u32 {
         match self {
-            Self::Address { .. } => 0,
+            Self::Address { .. } | Self::Workflow { .. } => 0,
             Self::Unreachable { tries, .. }
             | Self::Interrupted { tries, .. }
             | Self::TimedOut { tries, .. }
@@ -149,6 +165,7 @@ impl Error {
         match self {
             Self::Answered { problem, .. } => problem.as_deref(),
             Self::Address { .. }
+            | Self::Workflow { .. }
             | Self::Unreachable { .. }
             | Self::Interrupted { .. }
             | Self::TimedOut { .. }

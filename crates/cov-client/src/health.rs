@@ -1,8 +1,8 @@
 //! Whether a server is there and takes work.
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 
-use crate::client::Client;
+use crate::client::{Call, Client};
 use crate::error::Error;
 
 /// What a server says of itself.
@@ -47,11 +47,11 @@ impl Client {
     pub async fn ready(&self) -> Result<bool, Error> {
         const PATH: &str = "/readyz";
         // `Not ready` is an answer here, no reason to ask again.
-        let answer = self.call_without_retry(&Method::GET, PATH).await?;
+        let answer = self.call(&Call::get(PATH).once()).await?;
         match answer.status {
             StatusCode::SERVICE_UNAVAILABLE => Ok(false),
             status if status.is_success() => Ok(true),
-            _ => Err(self.answered(PATH, &answer)),
+            _ => Err(answer.into_error()),
         }
     }
 }

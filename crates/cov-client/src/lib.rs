@@ -18,18 +18,31 @@
 
 #![deny(missing_docs)]
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
+mod builder;
 mod client;
 mod commands;
 mod dispatches;
+mod download;
 mod error;
+mod events;
 mod health;
 mod maintenance;
+mod payload;
+mod results;
 mod retry;
+pub mod saved;
+mod workflow;
 
-pub use client::{Builder, Client};
+pub use builder::Builder;
+pub use client::Client;
 pub use commands::{Accepted, MissingAsset, Redispatch};
 pub use dispatches::{Dispatch, Filter, Node, Page};
+pub use download::Download;
 pub use error::{Error, Kind};
+pub use events::{Event, Events};
 pub use health::Health;
 pub use maintenance::{Backup, Purge, Purged};
 pub use retry::RetryPolicy;
+pub use workflow::Workflow;

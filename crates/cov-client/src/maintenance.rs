@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cov_core::status::Status;
-use http::Method;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use serde::Deserialize;
 
-use crate::client::Client;
+use crate::client::{Call, Client};
+use crate::download::Download;
 use crate::error::Error;
 
 /// Which dispatches a purge removes.
@@ -37,11 +35,7 @@ pub struct Purged {
 /// A backup on its way from the server: a tar archive in the form of [`cov_core::backup`], which
 /// is whole only if a [`cov_core::backup::Reader`] has found its end.
 #[derive(Debug)]
-pub struct Backup {
-    body: Incoming,
-    url: String,
-    limit: Duration,
-}
+pub struct Backup(Download);
 
 impl Backup {
     /// The next bytes; `None` behind the last.
@@ -49,24 +43,7 @@ impl Backup {
     /// # Errors
     /// The connection broke, or nothing came for as long as one try may take.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        let Self { body, url, limit } = self;
-        loop {
-            let frame = tokio::time::timeout(*limit, body.frame()).await;
-            let frame = frame.map_err(|_elapsed| Error::TimedOut {
-                url: url.clone(),
-                tries: 1,
-                limit: *limit,
-            })?;
-            let Some(frame) = frame else { return Ok(None) };
-            let frame = frame.map_err(|error| Error::Interrupted {
-                url: url.clone(),
-                tries: 1,
-                source: Box::new(error),
-            })?;
-            if let Ok(bytes) = frame.into_data() {
-                return Ok(Some(bytes));
-            }
-        }
+        self.0.next().await
     }
 }
 
@@ -114,15 +91,7 @@ impl Client {
     /// ```
     pub async fn backup(&self) -> Result<Backup, Error> {
         const PATH: &str = "/api/v3/backup";
-        let limit = self.try_limit();
-        let url = self.url(PATH);
-        let timed_out = |_| Error::TimedOut { url: url.clone(), tries: 1, limit };
-        let sending = self.send(&Method::POST, PATH, Bytes::new(), 1);
-        let response = tokio::time::timeout(limit, sending).await.map_err(timed_out)??;
-        if !response.status().is_success() {
-            let answer = tokio::time::timeout(limit, self.collect(PATH, response, 1));
-            return Err(self.answered(PATH, &answer.await.map_err(timed_out)??));
-        }
-        Ok(Backup { body: response.into_body(), url, limit })
+        let opened = self.open(&Call::post(PATH)).await?;
+        Ok(Backup(Download::new(opened, self.try_timeout())))
     }
 }

@@ -129,17 +129,17 @@ impl AssetKey {
     /// Whether the server alone makes this asset, so that no client may bring it with a workflow.
     #[must_use]
     pub fn is_servers(self) -> bool {
-        match self {
+        matches!(
+            self,
             Self::Error
-            | Self::Stdout
-            | Self::Stderr
-            | Self::Result
-            | Self::SublatticeManifest
-            | Self::Name
-            | Self::RedispatchPlan
-            | Self::Request => true,
-            _ => false,
-        }
+                | Self::Stdout
+                | Self::Stderr
+                | Self::Result
+                | Self::SublatticeManifest
+                | Self::Name
+                | Self::RedispatchPlan
+                | Self::Request
+        )
     }
 
     /// The number under which the key is stored. Numbers are never reassigned.

@@ -148,6 +148,8 @@ pub struct NodeResult {
     pub stderr: Option<Text>,
     /// What it is to the engine.
     pub kind: NodeKind,
+    /// Its sub-dispatch, if it is one.
+    pub sub_dispatch_id: Option<DispatchId>,
 }
 
 impl Result {
@@ -237,9 +239,8 @@ impl Result {
         &self,
         workflow: impl FnOnce(&[&TransportableObject]) -> T,
     ) -> std::result::Result<T, ValueError> {
-        let is_electron = |node: &&NodeResult| {
-            matches!(node.kind, NodeKind::Task | NodeKind::Sublattice)
-        };
+        let is_electron =
+            |node: &&NodeResult| matches!(node.kind, NodeKind::Task | NodeKind::Sublattice);
         let outputs: std::result::Result<Vec<&TransportableObject>, ValueError> =
             self.nodes.iter().filter(is_electron).map(NodeResult::encoded_output).collect();
         Ok(workflow(&outputs?))

@@ -65,10 +65,10 @@ async fn a_request_that_is_not_idempotent_is_sent_once() {
     let retry = RetryPolicy { backoff_first: Duration::from_millis(1), ..RetryPolicy::default() };
     let client = Client::builder(address).retry(retry).build().unwrap();
 
-    let answer = client.call(&Method::POST, "/api/v3/dispatches").await;
+    let answer = client.call(&Call::post("/api/v3/dispatches")).await;
     assert_eq!(answer.unwrap().status, 503);
     assert_eq!(requests.len(), 1);
 
-    client.call(&Method::PUT, "/api/v3/dispatches").await.ok();
+    client.call(&Call::new(Method::PUT, "/api/v3/dispatches")).await.ok();
     assert_eq!(requests.len(), 1 + 4);
 }

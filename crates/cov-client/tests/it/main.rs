@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod flows;
+#[cfg(test)]
 mod native;
 #[cfg(test)]
 mod script;

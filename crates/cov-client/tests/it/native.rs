@@ -12,8 +12,9 @@ use cov_core::ids::{AttemptId, DispatchId, NodeId};
 use cov_core::manifest::{LatticeInfo, Manifest, ManifestNode};
 use cov_core::status::Status;
 use cov_core::time::{Clock, Timestamp};
+use cov_core::transportable::TransportableObject;
 use cov_dispatcher::{Handle, Parts, Service};
-use cov_exec::{Error, Executor, Task};
+use cov_exec::{Ending, Error, Executor, Outcome, Payload, Report, Task};
 use cov_store::MemoryStore;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -51,8 +52,40 @@ impl Executor for Endless {
     async fn stop(&self) {}
 }
 
-struct Server {
-    client: Client,
+/// Ends every task at once, with a three.
+#[derive(Debug)]
+struct Three(mpsc::Sender<cov_exec::Report>);
+
+#[async_trait]
+impl Executor for Three {
+    fn slots(&self) -> usize {
+        4
+    }
+
+    async fn submit(&self, task: Task) -> Result<(), Error> {
+        let three = TransportableObject::from_json(&3).unwrap().to_archive();
+        let ending = Ending {
+            outcome: Outcome::Completed(Payload::Bytes(three.into())),
+            stdout: Payload::Bytes(Bytes::from_static(b"it is three\n")),
+            stderr: Payload::default(),
+        };
+        for event in [cov_exec::Event::Begun, cov_exec::Event::Ended(ending)] {
+            self.0.send(Report { attempt: task.attempt, event }).await.unwrap();
+        }
+        Ok(())
+    }
+
+    async fn kill(&self, _attempt: AttemptId) {}
+
+    async fn live_output(&self, _attempt: AttemptId) -> Option<(Bytes, Bytes)> {
+        None
+    }
+
+    async fn stop(&self) {}
+}
+
+pub(crate) struct Server {
+    pub(crate) client: Client,
     handle: Handle,
     service: Service,
     serving: JoinHandle<()>,
@@ -61,15 +94,25 @@ struct Server {
 }
 
 impl Server {
+    /// A server whose tasks never end.
     async fn start() -> Self {
+        Self::with(|_reports| Arc::new(Endless)).await
+    }
+
+    /// A server whose tasks end at once, with a three.
+    pub(crate) async fn with_threes() -> Self {
+        Self::with(|reports| Arc::new(Three(reports))).await
+    }
+
+    async fn with(executor: impl FnOnce(mpsc::Sender<Report>) -> Arc<dyn Executor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let store = Arc::new(MemoryStore::new().unwrap());
-        let (reporter, reports) = mpsc::channel(8);
+        let (reporter, reports) = mpsc::channel(64);
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn cov_store::Store>,
             contents: store,
-            executor: Arc::new(Endless),
+            executor: executor(reporter.clone()),
             reports,
             sublattices: Arc::new(cov_http::StagingArchive { nodes_max: 10 }),
             clock: Arc::new(Epoch),
@@ -77,7 +120,7 @@ impl Server {
         let started = cov_dispatcher::start(cov_dispatcher::Options::default(), parts).await;
         let (handle, service) = started.unwrap();
         let options = cov_http::Options { listen: Some(address), ..cov_http::Options::default() };
-        let router = cov_http::router(handle.clone(), options);
+        let router = cov_http::router(handle.clone(), None, options);
         let (quit, quitting) = oneshot::channel();
         let serving = tokio::spawn(async move {
             let quitting = async { quitting.await.unwrap_or(()) };
@@ -106,7 +149,7 @@ impl Server {
         self.handle.register(manifest).await.unwrap().dispatch
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         drop((self.client, self.handle));
         self.quit.send(()).unwrap();
         self.serving.await.unwrap();
@@ -164,5 +207,29 @@ async fn refusals_carry_what_the_server_said() {
     let error = server.client.list(&filter).await.unwrap_err();
     assert_eq!((error.kind(), error.tries()), (Kind::Refused, 1));
     assert_eq!(error.problem().unwrap().code, ErrorCode::InvalidParameter);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn commands_may_be_repeated() {
+    let server = Server::start().await;
+    let id = server.register("flow").await;
+    for _ in 0..2 {
+        assert_eq!(server.client.start(&id).await.unwrap().dispatch_id, id);
+    }
+    let again = cov_client::Redispatch {
+        dispatch_id: Some("again".parse().unwrap()),
+        start: false,
+        ..cov_client::Redispatch::default()
+    };
+    for _ in 0..2 {
+        let made = server.client.redispatch(&id, &again).await.unwrap();
+        assert_eq!((made.dispatch_id.as_str(), made.status), ("again", Status::NewObject));
+    }
+    assert_eq!(server.client.list(&Filter::default()).await.unwrap().total, 2);
+    let cancelled = server.client.cancel(&id, &[NodeId(0)]).await.unwrap();
+    assert_eq!(cancelled.dispatch_id, id);
+    let error = server.client.cancel(&id, &[NodeId(9)]).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
     server.stop().await;
 }

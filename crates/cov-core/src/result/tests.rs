@@ -34,6 +34,7 @@ fn node(id: u32, kind: NodeKind, output: Option<Value>) -> NodeResult {
         stdout: None,
         stderr: None,
         kind,
+        sub_dispatch_id: None,
     }
 }
 
