@@ -152,6 +152,12 @@ impl MemoryHost {
         self.kept().triggers.get(trigger).map(|trigger| trigger.record.clone())
     }
 
+    /// Whether the trigger's observer has ever worked.
+    #[must_use]
+    pub fn has_observed(&self, trigger: &TriggerId) -> bool {
+        self.kept().triggers.get(trigger).is_some_and(|trigger| trigger.has_observed)
+    }
+
     /// Waits until something is true of this host.
     pub async fn until(&self, mut is_true: impl FnMut(&Self) -> bool) {
         let mut changes = self.version.subscribe();
