@@ -172,7 +172,9 @@ fn asset_of(node: &NodeRecord, key: AssetKey) -> Option<&AssetState> {
 
 /// Whether clients make this asset, and not the run of a task.
 fn is_clients(address: AssetAddress, graph: &Graph) -> bool {
-    let Some(node) = address.node else { return AssetKey::OF_LATTICE.contains(&address.key) };
+    let Some(node) = address.node else {
+        return address.key == AssetKey::Program || AssetKey::OF_LATTICE.contains(&address.key);
+    };
     match address.key {
         AssetKey::Function | AssetKey::FunctionString | AssetKey::Value | AssetKey::Hooks => true,
         AssetKey::Output => graph.kind(node) == NodeKind::Parameter,
@@ -187,7 +189,8 @@ fn is_clients(address: AssetAddress, graph: &Graph) -> bool {
         | AssetKey::SublatticeManifest
         | AssetKey::Name
         | AssetKey::RedispatchPlan
-        | AssetKey::Request => false,
+        | AssetKey::Request
+        | AssetKey::Program => false,
     }
 }
 

@@ -10,6 +10,7 @@ mod follow;
 mod intake;
 mod maintenance;
 mod nodes;
+mod openapi;
 mod table;
 mod triggers;
 
@@ -21,7 +22,7 @@ use crate::Shared;
 use crate::triggers::TriggerShared;
 use crate::v3::table::Table;
 
-/// The routes of the native API. A new one is also described in `openapi`.
+/// The routes of the native API. A new one is also described in `docs/openapi.json`.
 fn table() -> Table<Arc<Shared>> {
     Table::new()
         .get("/api/v3/dispatches", dispatches::list)
@@ -42,6 +43,7 @@ fn table() -> Table<Arc<Shared>> {
         .post("/api/v3/contents/known", intake::known)
         .get("/api/v3/events", events::of_all)
         .get("/api/v3/executors", executors::list)
+        .get("/api/v3/openapi.json", openapi::document)
         .post("/api/v3/purge", maintenance::purge)
         .post("/api/v3/backup", maintenance::backup)
 }
