@@ -8,7 +8,7 @@ use cov_triggers::{Fields, SQLiteTrigger, Trigger};
 use serde_json::json;
 
 use super::place::{Place, places};
-use crate::observing::Observing;
+use crate::observing::{Observing, PATIENCE};
 
 fn micros(key: &str) -> i64 {
     key.strip_prefix("poll:").unwrap().parse().unwrap()
@@ -112,7 +112,12 @@ async fn a_connection_that_is_seldom_used_is_opened_for_each_look() {
     let trigger = place.trigger(json!({"table_name": "t", "poll_interval": 3_600}));
     let mut observing = Observing::healthy(&trigger, Marks::new()).await;
     observing.next().await;
-    // Who still had it open would keep its shared memory from being removed.
-    place.run("PRAGMA journal_mode = DELETE").await;
+    // Refused as long as anybody has the file open.
+    let closed = async {
+        while place.try_run("PRAGMA journal_mode = DELETE").await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, closed).await.expect("the file is closed");
     observing.stop().await;
 }

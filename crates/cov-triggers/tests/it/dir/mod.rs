@@ -1,6 +1,7 @@
 //! `DirTrigger` on real directories.
 
 mod burst;
+mod conformance;
 mod counts;
 mod limits;
 mod missed;
