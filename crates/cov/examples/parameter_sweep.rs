@@ -3,7 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "it is a program for a terminal")]
 
-use cov::{Node, electron, lattice};
+use cov::{Client, Node, blocking, electron, lattice};
 use serde::{Deserialize, Serialize};
 
 /// How one step size did.
@@ -48,7 +48,13 @@ fn sweep(low: f64, high: f64, start: f64) -> Node<Trial> {
 fn main() -> Result<(), cov::Error> {
     cov::runner::init();
     let lattice = sweep::build(0.001, 2.0, 40.0)?;
-    println!("{lattice:?}");
+    match std::env::var("COV_ADDRESS") {
+        Ok(address) => {
+            let client = blocking::Client::new(Client::builder(address))?;
+            println!("{:?}", lattice.run(&client)?);
+        }
+        Err(_) => println!("{lattice:?}; COV_ADDRESS names no server that runs it"),
+    }
     Ok(())
 }
 

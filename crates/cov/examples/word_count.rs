@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use cov::{Node, electron, lattice};
+use cov::{Client, Node, blocking, electron, lattice};
 
 type Counts = BTreeMap<String, u64>;
 
@@ -45,7 +45,13 @@ fn main() -> Result<(), cov::Error> {
     cov::runner::init();
     let files = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let lattice = word_count::build(files, 10)?;
-    println!("{lattice:?}");
+    match std::env::var("COV_ADDRESS") {
+        Ok(address) => {
+            let client = blocking::Client::new(Client::builder(address))?;
+            println!("{:?}", lattice.run(&client)?);
+        }
+        Err(_) => println!("{lattice:?}; COV_ADDRESS names no server that runs it"),
+    }
     Ok(())
 }
 

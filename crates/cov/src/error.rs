@@ -1,7 +1,9 @@
 //! What can go wrong while a graph is made.
 
 use cov_core::error::ErrorKind;
+use cov_core::ids::DispatchId;
 use cov_core::manifest::ManifestError;
+use cov_core::status::Status;
 
 /// Why there is no graph.
 #[derive(Debug, thiserror::Error)]
@@ -16,11 +18,11 @@ pub enum Error {
         lattice: String,
     },
     /// A value cannot travel.
-    #[error("a value of type `{type_name}` for `{consumer}` cannot be encoded: {reason}")]
+    #[error("{consumer}: a value of type `{type_name}` cannot travel: {reason}")]
     Value {
         /// Its Rust type.
         type_name: &'static str,
-        /// What takes it.
+        /// What takes or gives it.
         consumer: String,
         /// What its serde implementation said.
         reason: String,
@@ -60,6 +62,20 @@ pub enum Error {
     /// The program cannot read itself.
     #[error("this program cannot read its own executable")]
     Program(#[source] std::io::Error),
+    /// The dispatch ended otherwise than by completing.
+    #[error("dispatch {dispatch_id} ended as {status}: {reason}")]
+    NotCompleted {
+        /// The dispatch.
+        dispatch_id: DispatchId,
+        /// How it ended.
+        status: Status,
+        /// Its failed electrons, one a line.
+        reason: String,
+    },
+    /// The server cannot be reached, or refuses something.
+    #[cfg(feature = "client")]
+    #[error(transparent)]
+    Client(#[from] cov_client::Error),
 }
 
 impl Error {
@@ -79,7 +95,10 @@ impl Error {
             | Self::Manifest { .. }
             | Self::Bundle(_)
             | Self::SameName { .. } => ErrorKind::Invalid,
+            Self::NotCompleted { .. } => ErrorKind::Conflict,
             Self::Program(_) => ErrorKind::Internal,
+            #[cfg(feature = "client")]
+            Self::Client(_) => ErrorKind::Unavailable,
         }
     }
 }

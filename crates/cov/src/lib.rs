@@ -37,6 +37,12 @@
 //! }
 //! ```
 //!
+//! # Sending it to a server
+//!
+//! With the feature `client`, which is on by default, a lattice is dispatched and its typed result
+//! awaited: [`Lattice::dispatch`], [`Lattice::dispatch_sync`], and [`Lattice::run`] where there is no
+//! async runtime. The program ships itself: a server that does not have it yet gets it with the graph.
+//!
 //! # What the attributes make
 //!
 //! For `#[electron] fn f(a: A, b: B) -> R` (or `Result<R, E>`, or `Sublattice<R>`), beside `f` itself:
@@ -63,6 +69,8 @@
 
 extern crate self as cov;
 
+#[cfg(feature = "client")]
+mod dispatch;
 mod electron;
 mod error;
 mod function;
@@ -74,9 +82,13 @@ pub mod runner;
 mod shape;
 mod value;
 
+#[cfg(feature = "client")]
+pub use cov_client::{Client, blocking};
 pub use cov_core as core;
 pub use cov_macros::{electron, lattice};
 
+#[cfg(feature = "client")]
+pub use dispatch::Dispatched;
 pub use electron::{Electron, Returned, electrons};
 pub use error::Error;
 pub use graph::{Lattice, Node, Sublattice, array, collect, value};

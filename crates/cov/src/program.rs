@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use cov_core::asset::{ContentDigest, ContentRef};
 use cov_core::platform;
@@ -14,6 +15,8 @@ use crate::Error;
 pub(crate) const DIGEST_VARIABLE: &str = "COV_PROGRAM";
 
 const CHUNK_BYTES: usize = 256 * 1024;
+
+static CURRENT: OnceLock<Program> = OnceLock::new();
 
 /// How executors of Rust electrons name the program that holds them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +37,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Reads the executable of this process. Takes a second for each gigabyte; keep what it
-    /// returns.
+    /// Reads the executable of this process, once. Takes about a second for each gigabyte.
     ///
     /// ```
     /// let program = cov::program::Program::current()?;
@@ -46,9 +48,12 @@ impl Program {
     /// # Errors
     /// `Program`: it cannot be read.
     pub fn current() -> Result<Self, Error> {
+        if let Some(known) = CURRENT.get() {
+            return Ok(known.clone());
+        }
         let path = std::env::current_exe().map_err(Error::Program)?;
         let content = Self::open().and_then(digest).map_err(Error::Program)?;
-        Ok(Self { path, content })
+        Ok(CURRENT.get_or_init(|| Self { path, content }).clone())
     }
 
     /// Opens the executable of this process, also when another file stands at its path by now.

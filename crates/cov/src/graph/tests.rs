@@ -264,7 +264,7 @@ fn faults_are_told_at_the_end() {
     assert!(matches!(error, Error::Keyword { .. }), "{error}");
     let keys = BTreeMap::from([((1, 2), 3)]);
     let error = build("value", || Call::python("m:f").arg(keys).node::<()>()).unwrap_err();
-    assert!(error.to_string().contains("for `m:f` cannot be encoded: json"), "{error}");
+    assert!(error.to_string().starts_with("m:f: a value of type `"), "{error}");
 }
 
 #[test]
