@@ -37,7 +37,8 @@ const LAYERS: &[Layer] = &[
     // On itself: its tests run the suite that its feature `test-util` holds.
     layer("cov-store", &["cov-core", "cov-engine"], &["cov-store"]),
     layer("cov-exec", &["cov-core"], &[]),
-    layer("cov-triggers", &["cov-core"], &[]),
+    // On itself: as the store.
+    layer("cov-triggers", &["cov-core"], &["cov-triggers"]),
     layer(
         "cov-dispatcher",
         &["cov-core", "cov-engine", "cov-store", "cov-exec", "cov-triggers"],
@@ -52,7 +53,15 @@ const LAYERS: &[Layer] = &[
         "cov-client",
         &["cov-core"],
         // On itself: its tests need every feature.
-        &["cov-client", "cov-http", "cov-dispatcher", "cov-store", "cov-exec", "cov-engine"],
+        &[
+            "cov-client",
+            "cov-http",
+            "cov-dispatcher",
+            "cov-triggers",
+            "cov-store",
+            "cov-exec",
+            "cov-engine",
+        ],
     ),
     layer("cov-macros", &[], &["cov"]),
     layer("cov", &["cov-core", "cov-client", "cov-macros"], &[]),
@@ -79,6 +88,7 @@ const LAYERS: &[Layer] = &[
             "cov-engine",
             "cov-store",
             "cov-exec",
+            "cov-triggers",
             "cov-dispatcher",
             "cov-http",
             "cov-client",

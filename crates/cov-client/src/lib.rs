@@ -33,6 +33,7 @@ mod payload;
 mod results;
 mod retry;
 pub mod saved;
+mod triggers;
 mod workflow;
 
 pub use builder::Builder;
@@ -45,4 +46,5 @@ pub use events::{Event, Events};
 pub use health::Health;
 pub use maintenance::{Backup, Purge, Purged};
 pub use retry::RetryPolicy;
+pub use triggers::{Decision, History, Trigger, TriggerFilter, TriggerPage};
 pub use workflow::Workflow;

@@ -47,8 +47,8 @@ impl RemoteHost {
     }
 
     async fn status(&self, dispatch: &DispatchId) -> Result<Status, Error> {
-        let found = self.client.get(dispatch).await.map_err(client_error)?;
-        Ok(found.summary.status)
+        let found = self.client.summary(dispatch, false).await.map_err(client_error)?;
+        Ok(found.status)
     }
 
     /// Those of `dispatches` that have not ended.

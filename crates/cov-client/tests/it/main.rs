@@ -8,3 +8,5 @@ mod flows;
 mod native;
 #[cfg(test)]
 mod script;
+#[cfg(test)]
+mod triggers;

@@ -88,6 +88,7 @@ pub(crate) struct Server {
     pub(crate) client: Client,
     handle: Handle,
     service: Service,
+    trigger_service: cov_triggers::Service,
     serving: JoinHandle<()>,
     quit: oneshot::Sender<()>,
     _reporter: mpsc::Sender<cov_exec::Report>,
@@ -95,7 +96,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// A server whose tasks never end.
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(|_reports| Arc::new(Endless)).await
     }
 
@@ -111,7 +112,7 @@ impl Server {
         let (reporter, reports) = mpsc::channel(64);
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn cov_store::Store>,
-            contents: store,
+            contents: Arc::clone(&store) as Arc<dyn cov_store::Contents>,
             executor: executor(reporter.clone()),
             reports,
             sublattices: Arc::new(cov_http::StagingArchive { nodes_max: 10 }),
@@ -120,17 +121,22 @@ impl Server {
         let started = cov_dispatcher::start(cov_dispatcher::Options::default(), parts).await;
         let (handle, service) = started.unwrap();
         let options = cov_http::Options { listen: Some(address), ..cov_http::Options::default() };
-        let router = cov_http::router(handle.clone(), None, options);
+        let host = cov_dispatcher::LocalHost::new(handle.clone(), Arc::clone(&store) as _);
+        let registry = cov_triggers::Registry::builtin();
+        let (triggers, trigger_service) =
+            cov_triggers::Service::start(Arc::new(host), registry).await.unwrap();
+        let triggers = cov_http::Triggers { service: triggers, store };
+        let router = cov_http::router(handle.clone(), Some(triggers), options);
         let (quit, quitting) = oneshot::channel();
         let serving = tokio::spawn(async move {
             let quitting = async { quitting.await.unwrap_or(()) };
             cov_http::serve(listener, router, &cov_http::Limits::default(), quitting).await;
         });
         let client = Client::builder(format!("http://{address}")).build().unwrap();
-        Self { client, handle, service, serving, quit, _reporter: reporter }
+        Self { client, handle, service, trigger_service, serving, quit, _reporter: reporter }
     }
 
-    async fn register(&self, id: &str) -> DispatchId {
+    pub(crate) async fn register(&self, id: &str) -> DispatchId {
         let node = ManifestNode {
             name: "ta\"sk ✓".into(),
             kind: NodeKind::Task,
@@ -153,6 +159,7 @@ impl Server {
         drop((self.client, self.handle));
         self.quit.send(()).unwrap();
         self.serving.await.unwrap();
+        self.trigger_service.stop().await;
         self.service.stop(std::time::Duration::ZERO).await;
     }
 }
