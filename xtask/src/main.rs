@@ -3,6 +3,7 @@
 //! Parses the command line and nothing else. Uses none of our crates, so that it can judge them while they do not
 //! compile.
 
+mod api;
 mod demo;
 mod fuzz;
 mod layers;
@@ -23,7 +24,8 @@ const HELP: &str = "\
 cargo xtask <command>
 
   demo          build, start a server, run a real workflow with the Covalent SDK, show the results, stop
-  test          every check: format, lints, layers, dependencies, docs, Rust tests, the SDK suite, a small kill ledger
+  test          every check: format, lints, layers, dependencies, docs, Rust tests, the API tester, the SDK suite,
+                a small kill ledger
   ci            what continuous integration runs: `test` with CI=true (nothing may be skipped)
 
   check-layers  fail on a dependency between crates, or on a library, that the layers do not allow
@@ -33,6 +35,7 @@ cargo xtask <command>
   kill-ledger   [--kills N] [--dispatches N] [--seed N]: kill the server while it works; nothing may be lost
   services      [-- COMMAND…]: start private PostgreSQL and MariaDB servers for tests, run COMMAND with their
                 addresses, stop them; without a command, print the addresses and run until interrupted
+  try-api       try the native API of a real server with requests made from its description
   sdk-venv      make the virtual environment of the SDK suite and print its interpreter
 
 `test` takes `--no-sdk` to leave the SDK suite and the kill ledger out, and `-- ARGS` to pass ARGS to pytest.";
@@ -61,6 +64,7 @@ fn dispatch(args: &[String]) -> anyhow::Result<()> {
         "tidy" => tidy::run(),
         "deny" => tools::deny(),
         "kill-ledger" => ledger::run(rest),
+        "try-api" => api::run(),
         "fuzz" => fuzz::run(rest),
         "services" => services::run(rest),
         "sdk-venv" => python::print_sdk_interpreter(),

@@ -15,6 +15,9 @@ const DEMO_REQUIREMENTS: &str = "examples/requirements.txt";
 /// What the SDK suite needs.
 const SDK_REQUIREMENTS: &str = "tests/sdk/requirements.txt";
 
+/// What tries the native API.
+const API_REQUIREMENTS: &str = "tests/api/requirements.txt";
+
 /// The interpreter of the demo's environment.
 ///
 /// # Errors
@@ -31,6 +34,15 @@ pub(crate) fn demo() -> anyhow::Result<PathBuf> {
 /// As [`demo`].
 pub(crate) fn sdk() -> anyhow::Result<PathBuf> {
     environment("sdk-venv", SDK_REQUIREMENTS)
+}
+
+/// The interpreter of the API tester's environment.
+///
+/// # Errors
+///
+/// As [`demo`].
+pub(crate) fn api() -> anyhow::Result<PathBuf> {
+    environment("api-venv", API_REQUIREMENTS)
 }
 
 /// Makes the SDK suite's environment and prints its interpreter.

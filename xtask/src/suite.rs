@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::services::{Missing, Services};
-use crate::{layers, ledger, python, repo, run, say, system, tidy, tools};
+use crate::{api, layers, ledger, python, repo, run, say, system, tidy, tools};
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -121,6 +121,7 @@ fn all_groups(options: &Options) -> Vec<Row> {
         if any_failed(&rows) || options.without_sdk {
             return;
         }
+        rows.push(step("api tester", api::step));
         rows.push(step("sdk suite", || sdk_suite(options, services)));
         rows.push(step("kill ledger", ledger::small));
     });

@@ -123,11 +123,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`crate::Client::redispatch`].
-    pub fn redispatch(
-        &self,
-        dispatch: &DispatchId,
-        how: &Redispatch,
-    ) -> Result<Accepted, Error> {
+    pub fn redispatch(&self, dispatch: &DispatchId, how: &Redispatch) -> Result<Accepted, Error> {
         self.runtime.block_on(self.inner.redispatch(dispatch, how))
     }
 

@@ -137,12 +137,11 @@ impl Builder {
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, Error> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_invalid| {
-        Error::Address {
+    let mut value =
+        HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_invalid| Error::Address {
             address: "the token".to_owned(),
             reason: "it has characters that no header may have".to_owned(),
-        }
-    })?;
+        })?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -165,7 +164,6 @@ fn base_of(address: &str) -> Result<String, Error> {
     }
     Ok(address.trim_end_matches('/').to_owned())
 }
-
 
 impl fmt::Debug for Builder {
     /// Without the token.

@@ -190,13 +190,12 @@ mod tests {
     fn filters_become_query_parameters() {
         let all = Filter::default();
         assert_eq!(path_of(&all), "/api/v3/dispatches?limit=20&offset=0");
-        let failed =
-            Filter {
-                statuses: vec![Status::Failed, Status::Cancelled],
-                limit: 5,
-                offset: 10,
-                ..Filter::default()
-            };
+        let failed = Filter {
+            statuses: vec![Status::Failed, Status::Cancelled],
+            limit: 5,
+            offset: 10,
+            ..Filter::default()
+        };
         assert_eq!(
             path_of(&failed),
             "/api/v3/dispatches?limit=5&offset=10&status=FAILED&status=CANCELLED"

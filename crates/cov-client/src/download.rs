@@ -1,15 +1,15 @@
 //! Bytes on their way from the server: assets, logs while they grow, backups. Holds one chunk at a
 //! time.
 
-use std::ops::RangeBounds;
 use std::ops::Bound;
+use std::ops::RangeBounds;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cov_core::asset::{AssetAddress, AssetKey};
 use cov_core::ids::{DispatchId, NodeId};
-use http::header::RANGE;
 use http::HeaderValue;
+use http::header::RANGE;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 

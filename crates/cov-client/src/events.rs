@@ -190,9 +190,8 @@ impl Events {
 
     /// Reads a block; `None` for comments, and for what a newer server has to say.
     fn read(&mut self, block: &str) -> Option<Event> {
-        let member = |name: &str| {
-            block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-        };
+        let member =
+            |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         if let Some(id) = member("id") {
             self.last_id = Some(id.to_owned());
         }

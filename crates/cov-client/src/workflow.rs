@@ -107,8 +107,9 @@ impl Workflow {
             manifest.assets.push(*asset);
             sources.insert(asset.address, Source::File(path.clone()));
         }
-        let source_of =
-            |asset: &ManifestAsset| sources.get(&asset.address).cloned().unwrap_or(Source::Elsewhere);
+        let source_of = |asset: &ManifestAsset| {
+            sources.get(&asset.address).cloned().unwrap_or(Source::Elsewhere)
+        };
         let text = serde_json::to_vec(&Document::of(&manifest, source_of))?;
         let size = u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
         let head = Part::Bytes(Bytes::from([&size[..], &text].concat()));
@@ -243,7 +244,8 @@ impl Client {
         address: AssetAddress,
         path: &Path,
     ) -> Result<(), Error> {
-        let size = tokio::fs::metadata(path).await.map_err(|source| Error::file(path, source))?.len();
+        let size =
+            tokio::fs::metadata(path).await.map_err(|source| Error::file(path, source))?.len();
         self.upload_part(dispatch, address, Part::File(path.to_owned(), size)).await
     }
 

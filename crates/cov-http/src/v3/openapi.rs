@@ -31,7 +31,8 @@ mod tests {
     fn routes_and_description_agree_both_ways() {
         let (ours, of_triggers) = (table(), triggers::table());
         let known = ours.known().iter().chain(of_triggers.known());
-        let routes: BTreeSet<String> = known.map(|(method, path)| format!("{method} {path}")).collect();
+        let routes: BTreeSet<String> =
+            known.map(|(method, path)| format!("{method} {path}")).collect();
         let document = described();
         let paths = document["paths"].as_object().unwrap();
         let written: BTreeSet<String> = paths
