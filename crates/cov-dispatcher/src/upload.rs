@@ -107,11 +107,15 @@ impl Upload {
                     check_content(address, &expected, &staged.content)?;
                 }
                 // Also when the sender goes away: it has been checked, and is being stored.
-                let tasks = shared.tasks.clone();
+                let (tasks, limit) = (shared.tasks.clone(), shared.options.reply_timeout);
                 let storing = tasks.spawn(store(shared, dispatch, address, staged));
-                storing.await.unwrap_or_else(|error| {
-                    Err(Error::Internal(format!("an upload ended badly: {error}")))
-                })
+                match tokio::time::timeout(limit, storing).await {
+                    Ok(Ok(outcome)) => outcome,
+                    Ok(Err(error)) => {
+                        Err(Error::Internal(format!("an upload ended badly: {error}")))
+                    }
+                    Err(_elapsed) => Err(Error::Overloaded),
+                }
             }
         }
     }
