@@ -36,17 +36,18 @@ fn hide_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return text.to_owned();
     };
-    let (address, query) = match rest.split_once('?') {
-        Some((address, query)) => (address, Some(query)),
-        None => (rest, None),
-    };
-    // A password may itself hold `@`, `/` and `:`; what comes after the last `@` is the host.
-    let address = match address.rsplit_once('@') {
-        None => address.to_owned(),
-        Some((login, host)) => match login.split_once(':') {
-            None => format!("{login}@{host}"),
-            Some((user, _password)) => format!("{user}:{HIDDEN}@{host}"),
+    // A password may itself hold `@`, `/`, `:` and `?`; what comes after the last `@` is the host.
+    // Where an `@` of the query is taken for that one, less is shown than could be.
+    let (login, place) = match rest.rsplit_once('@') {
+        None => (String::new(), rest),
+        Some((login, place)) => match login.split_once([':', '?']) {
+            None => (format!("{login}@"), place),
+            Some((user, _password)) => (format!("{user}:{HIDDEN}@"), place),
         },
+    };
+    let (place, query) = match place.split_once('?') {
+        Some((place, query)) => (place, Some(query)),
+        None => (place, None),
     };
     let query = query.map(|query| {
         let pairs = query.split('&').map(|pair| match pair.split_once('=') {
@@ -55,7 +56,7 @@ fn hide_password(text: &str) -> String {
         });
         format!("?{}", pairs.collect::<Vec<_>>().join("&"))
     });
-    format!("{scheme}://{address}{}", query.unwrap_or_default())
+    format!("{scheme}://{login}{place}{}", query.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -67,7 +68,9 @@ mod tests {
         for (address, shown) in [
             ("sqlite:////var/data.db", "sqlite:////var/data.db"),
             ("postgresql+psycopg2://u:p@ss/w@h:5432/d", "postgresql+psycopg2://u:***@h:5432/d"),
+            ("postgresql://u:p?a@h/d?sslmode=require", "postgresql://u:***@h/d?sslmode=require"),
             ("mysql://u@h/d", "mysql://u@h/d"),
+            ("mysql://h/d?password=x@y&ssl=1", "mysql://h/d:***@y&ssl=1"),
             ("mysql://h/d?password=x&ssl=1", "mysql://h/d?password=***&ssl=1"),
             ("/home/me/a:b@c", "/home/me/a:b@c"),
         ] {
