@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -51,6 +52,7 @@ struct Kept {
     dispatches_end_at_once: bool,
     is_down: bool,
     failing_fires: u32,
+    lags: Vec<Duration>,
 }
 
 #[derive(Debug)]
@@ -138,6 +140,18 @@ impl MemoryHost {
     #[must_use]
     pub fn count(&self, trigger: &TriggerId, outcome: Outcome) -> usize {
         self.firings(trigger).iter().filter(|firing| firing.outcome == outcome).count()
+    }
+
+    /// How long after it was due each event made its dispatch, in the order of the dispatches.
+    #[must_use]
+    pub fn lags(&self) -> Vec<Duration> {
+        self.kept().lags.clone()
+    }
+
+    /// How many firings there were, of all triggers.
+    #[must_use]
+    pub fn fired(&self) -> usize {
+        self.kept().lags.len()
     }
 
     /// The dispatches that were cancelled.
@@ -415,7 +429,9 @@ impl TriggerHost for MemoryHost {
         let mut held = self.firing_is_held.subscribe();
         // The sender lives as long as this host.
         drop(held.wait_for(|held| !*held).await);
+        let lag = self.now().since(claim.firing.due_at);
         self.try_change(|kept| {
+            kept.lags.push(lag);
             if kept.failing_fires > 0 {
                 kept.failing_fires -= 1;
                 return Err(Error::Unavailable("the dispatcher is gone".to_owned()));

@@ -50,7 +50,7 @@ pub(crate) struct Settings {
     pub(crate) original: DispatchId,
     pub(crate) created_at: Timestamp,
     pub(crate) schedule: Option<Arc<dyn Schedule>>,
-    pub(crate) policies: Policies,
+    pub(crate) policies: Arc<Policies>,
     /// Whether one event says what another one says.
     pub(crate) repeats: bool,
     /// Events for one firing.
@@ -252,6 +252,11 @@ impl Machine {
     fn is_empty(&self) -> bool {
         let queues = self.ready.is_empty() && self.later.is_empty() && self.held.is_empty();
         queues && matches!(self.busy, Busy::Idle)
+    }
+
+    /// When it ticks.
+    pub(crate) fn schedule(&self) -> Option<Arc<dyn Schedule>> {
+        self.settings.schedule.clone()
     }
 
     /// The dispatch that it fires.

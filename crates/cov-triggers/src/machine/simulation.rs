@@ -440,7 +440,7 @@ fn random_settings(random: &mut fastrand::Rng) -> Settings {
         original: "original".parse().unwrap(),
         created_at: Timestamp::from_micros(0),
         schedule: ticks.then(|| Arc::new(Every(2_000_000)) as Arc<dyn Schedule>),
-        policies,
+        policies: Arc::new(policies),
         repeats: ticks,
         events_per_firing: random.u32(1..4),
         observed: !ticks,

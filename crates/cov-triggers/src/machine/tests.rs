@@ -35,7 +35,7 @@ fn settings(policies: Policies) -> Settings {
         original: "d-0".parse().unwrap(),
         created_at: at(0.0),
         schedule: None,
-        policies,
+        policies: Arc::new(policies),
         repeats: false,
         events_per_firing: 1,
         observed: true,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use cov_core::ids::DispatchId;
 use cov_core::trigger::{Firing, TriggerId, TriggerRecord, TriggerState};
+use tokio::sync::oneshot;
 
-use super::handle::{Answer, Call, Command, Shown};
+use super::entry::Changing;
+use super::handle::{Answer, Begun, Call, Command, Shown};
 use super::jobs::{Done, Registered, guarded};
 use super::watching::Begin;
 use super::{Number, State};
@@ -48,7 +50,7 @@ impl State {
         &mut self,
         record: Box<TriggerRecord>,
         trigger: Arc<dyn Trigger>,
-        answer: Answer<TriggerRecord>,
+        answer: Answer<Begun>,
     ) {
         let host = Arc::clone(&self.host);
         self.jobs.spawn(async move {
@@ -59,8 +61,12 @@ impl State {
 
     pub(super) fn registered(&mut self, registered: Registered) {
         let Registered { record, trigger, answer, kept } = registered;
+        let (watched, observes) = oneshot::channel();
         if kept.is_ok() {
             let number = self.add(&record, trigger, Beginning::default());
+            if let Some(watch) = self.entries.get_mut(&number).and_then(|new| new.watch.as_mut()) {
+                watch.first_look = Some(watched);
+            }
             self.begin_watch(number, Begin::New);
             tracing::info!(
                 trigger.id = record.id.as_str(),
@@ -69,7 +75,7 @@ impl State {
                 "trigger registered"
             );
         }
-        drop(answer.send(kept.map(|()| *record)));
+        drop(answer.send(kept.map(|()| Begun { record: *record, observes })));
     }
 
     fn set_state(
@@ -94,7 +100,10 @@ impl State {
     }
 
     fn stop_all(&mut self, dispatches: &[DispatchId], answer: Answer<()>) {
-        let of = |dispatch| self.by_dispatch.get(dispatch).into_iter().flatten().copied();
+        let of = |dispatch: &DispatchId| {
+            let all = (dispatch.clone(), Number::MIN)..=(dispatch.clone(), Number::MAX);
+            self.by_dispatch.range(all).map(|(_, number)| *number).collect::<Vec<_>>()
+        };
         let mut numbers: Vec<Number> = dispatches.iter().flat_map(of).collect();
         numbers.sort_unstable();
         numbers.dedup();
@@ -143,11 +152,11 @@ impl State {
         let Some(entry) = self.entries.get_mut(&number) else {
             return self.too_late(change);
         };
-        if entry.is_changing {
-            entry.changes.push_back(change);
+        let changing = entry.changing.get_or_insert_default();
+        if std::mem::replace(&mut changing.is_writing, true) {
+            changing.waiting.push_back(change);
             return;
         }
-        entry.is_changing = true;
         let (host, id) = (Arc::clone(&self.host), entry.id.clone());
         self.jobs.spawn(async move {
             let (state, note) = match &change {
@@ -162,8 +171,8 @@ impl State {
 
     /// A change is durable, or failed.
     pub(super) fn changed(&mut self, number: Number, change: Change, set: Result<(), Error>) {
-        if let Some(entry) = self.entries.get_mut(&number) {
-            entry.is_changing = false;
+        if let Some(changing) = self.changing(number) {
+            changing.is_writing = false;
         }
         match (change, set) {
             (Change::Pause(_, answer), set) => {
@@ -181,8 +190,8 @@ impl State {
             }
             (Change::Stop(closing), Ok(())) => {
                 self.end_watch(number);
-                if let Some(entry) = self.entries.get_mut(&number) {
-                    entry.closings.push(closing);
+                if let Some(changing) = self.changing(number) {
+                    changing.closings.push(closing);
                     self.apply(number, Input::Stop);
                 } else {
                     self.closed(closing, None);
@@ -190,10 +199,18 @@ impl State {
             }
             (Change::Stop(closing), Err(error)) => self.closed(closing, Some(error)),
         }
-        let next = self.entries.get_mut(&number).and_then(|entry| entry.changes.pop_front());
+        let next = self.changing(number).and_then(|changing| changing.waiting.pop_front());
         if let Some(next) = next {
-            self.change(number, next);
+            return self.change(number, next);
         }
+        if let Some(entry) = self.entries.get_mut(&number) {
+            // Who waits until the trigger is gone still waits.
+            entry.changing = entry.changing.take().filter(|left| !left.closings.is_empty());
+        }
+    }
+
+    fn changing(&mut self, number: Number) -> Option<&mut Changing> {
+        self.entries.get_mut(&number)?.changing.as_deref_mut()
     }
 
     fn resume(&mut self, number: Number) {
@@ -213,10 +230,11 @@ impl State {
         let Some(mut entry) = self.remove(number) else {
             return;
         };
-        for change in std::mem::take(&mut entry.changes) {
+        let changing = entry.changing.take().unwrap_or_default();
+        for change in changing.waiting {
             self.too_late(change);
         }
-        for closing in std::mem::take(&mut entry.closings) {
+        for closing in changing.closings {
             self.closed(closing, None);
         }
         self.callers.retain(|(of, _), _| *of != number);
@@ -268,8 +286,12 @@ impl State {
         let entry = self.numbers.get(&id).and_then(|number| self.entries.get(number));
         match entry {
             Some(entry) => {
-                let trigger = Arc::clone(&entry.trigger);
-                drop(answer.send(Ok(Shown { trigger, created_at: entry.created_at })));
+                let shown = Shown {
+                    trigger: entry.trigger.clone(),
+                    schedule: entry.machine.schedule(),
+                    created_at: entry.created_at,
+                };
+                drop(answer.send(Ok(shown)));
             }
             None => self.answer_about_missing(id, answer, |_id| Err(stopped())),
         }

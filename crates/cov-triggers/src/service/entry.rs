@@ -21,17 +21,26 @@ use crate::{Policies, Registry, Source, Trigger};
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) id: TriggerId,
-    pub(super) trigger: Arc<dyn Trigger>,
+    /// What is asked to observe or to admit a call. A trigger that only ticks is no more than its
+    /// schedule, since there may be very many of them.
+    pub(super) trigger: Option<Arc<dyn Trigger>>,
     pub(super) machine: Machine,
     pub(super) created_at: Timestamp,
     pub(super) timer_at: Option<Timestamp>,
     pub(super) watch: Option<Box<Watch>>,
     /// What waits for the end of what it waits for.
     pub(super) wait: Option<AbortHandle>,
-    /// Changes of its state that wait for the present one; empty unless several come at once.
-    pub(super) changes: VecDeque<Change>,
-    pub(super) is_changing: bool,
-    /// Who waits until it is gone.
+    /// Set while its state changes.
+    pub(super) changing: Option<Box<Changing>>,
+}
+
+/// A change of state that is not durable yet, or not finished.
+#[derive(Debug, Default)]
+pub(super) struct Changing {
+    pub(super) is_writing: bool,
+    /// Those that wait for the present one.
+    pub(super) waiting: VecDeque<Change>,
+    /// Who waits until the trigger is gone.
     pub(super) closings: Vec<u64>,
 }
 
@@ -105,13 +114,19 @@ impl State {
             Source::Observed => (None, true),
             Source::Called => (None, false),
         };
-        let policies = Policies::read(trigger.name(), &trigger.base().extra);
+        let policies = Policies::read(trigger.name(), &trigger.base().extra).unwrap_or_default();
+        let policies = if policies == *self.default_policies {
+            Arc::clone(&self.default_policies)
+        } else {
+            Arc::new(policies)
+        };
+        let only_ticks = schedule.is_some();
         let settings = Settings {
             id: record.id.clone(),
             original: record.lattice_dispatch_id.clone(),
             created_at: record.created_at,
             schedule: schedule.map(|inner| Arc::new(Guarded(inner)) as Arc<dyn Schedule>),
-            policies: policies.unwrap_or_default(),
+            policies,
             repeats: trigger.repeats(),
             events_per_firing: trigger.events_per_firing().max(1),
             observed,
@@ -119,21 +134,18 @@ impl State {
         let now = self.host.now();
         let entry = Entry {
             id: record.id.clone(),
-            trigger,
+            trigger: (!only_ticks).then_some(trigger),
             machine: Machine::new(settings, record.decided_until, beginning, now),
             created_at: record.created_at,
             timer_at: None,
             watch: observed.then(|| Box::new(Watch::new(self.stop.child_token()))),
             wait: None,
-            changes: VecDeque::new(),
-            is_changing: false,
-            closings: Vec::new(),
+            changing: None,
         };
         self.entries_made += 1;
         let number = self.entries_made;
         self.numbers.insert(record.id.clone(), number);
-        let of_dispatch = self.by_dispatch.entry(record.lattice_dispatch_id.clone());
-        of_dispatch.or_default().push(number);
+        self.by_dispatch.insert((record.lattice_dispatch_id.clone(), number));
         self.entries.insert(number, Box::new(entry));
         self.apply(number, crate::machine::Input::Wake);
         number
@@ -146,13 +158,7 @@ impl State {
             self.timer.remove(&(at, number));
         }
         self.numbers.remove(&entry.id);
-        let original = entry.machine.original();
-        if let Some(numbers) = self.by_dispatch.get_mut(original) {
-            numbers.retain(|other| *other != number);
-            if numbers.is_empty() {
-                self.by_dispatch.remove(original);
-            }
-        }
+        self.by_dispatch.remove(&(entry.machine.original().clone(), number));
         Some(entry)
     }
 }

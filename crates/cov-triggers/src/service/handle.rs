@@ -1,12 +1,14 @@
 //! What everybody else asks of the service. A handle holds no state of triggers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cov_core::ids::DispatchId;
 use cov_core::time::Timestamp;
 use cov_core::trigger::{Dictionary, Firing, Outcome, TriggerId, TriggerRecord, TriggerState};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::trigger::Schedule;
 use crate::{Error, Event, Registry, Source, Trigger, TriggerExt, TriggerHost};
@@ -15,6 +17,8 @@ use crate::{Error, Event, Registry, Source, Trigger, TriggerExt, TriggerHost};
 pub const NEXT_MAX: usize = 1_000;
 /// The longest key that a caller may give to an event, in bytes.
 pub const EVENT_KEY_BYTES_MAX: usize = 400;
+/// How long the answer to a registration waits for the first look of an observer.
+const FIRST_LOOK_MAX: Duration = Duration::from_secs(2);
 /// How many ticks [`Triggers::test`] tells.
 const TEST_TICKS: usize = 5;
 
@@ -32,12 +36,20 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
 /// What the service is asked for.
 #[derive(Debug)]
 pub(super) enum Command {
-    Register(Box<TriggerRecord>, Arc<dyn Trigger>, Answer<TriggerRecord>),
+    Register(Box<TriggerRecord>, Arc<dyn Trigger>, Answer<Begun>),
     StopDispatches(Vec<DispatchId>, Answer<()>),
     SetState(TriggerId, TriggerState, Option<String>, Answer<()>),
     Delete(TriggerId, Answer<()>),
     Fire(TriggerId, Call, Answer<Firing>),
     Show(TriggerId, Answer<Shown>),
+}
+
+/// A trigger that was registered.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) record: TriggerRecord,
+    /// Closed when its observer works, or has failed for the first time.
+    pub(super) observes: oneshot::Receiver<()>,
 }
 
 /// An event that somebody calls for.
@@ -51,7 +63,8 @@ pub(super) struct Call {
 /// A trigger for a look at it.
 #[derive(Debug)]
 pub(super) struct Shown {
-    pub(super) trigger: Arc<dyn Trigger>,
+    pub(super) trigger: Option<Arc<dyn Trigger>>,
+    pub(super) schedule: Option<Arc<dyn Schedule>>,
     pub(super) created_at: Timestamp,
 }
 
@@ -87,7 +100,8 @@ impl Triggers {
         &self.host
     }
 
-    /// Registers a trigger and begins to watch.
+    /// Registers a trigger and begins to watch: what happens after this returns is seen, unless
+    /// its observer has trouble or needs more than two seconds for its first look.
     ///
     /// # Errors
     /// The dictionary describes no trigger, it is connected to no dispatch or to none that
@@ -112,7 +126,11 @@ impl Triggers {
             trouble: None,
             fired_count: 0,
         };
-        self.ask(|answer| Command::Register(Box::new(record), trigger, answer)).await
+        let begun =
+            self.ask(|answer| Command::Register(Box::new(record), trigger, answer)).await?;
+        // Both a closed channel and the end of the time mean: answered now.
+        drop(timeout(FIRST_LOOK_MAX, begun.observes).await);
+        Ok(begun.record)
     }
 
     /// Stops all triggers of these dispatches for good. When this returns, none of them fires any
@@ -191,7 +209,11 @@ impl Triggers {
     /// was stopped, or the host is unavailable.
     pub async fn webhook(&self, trigger: &TriggerId, call: WebhookCall) -> Result<Firing, Error> {
         let shown = self.show(trigger).await?;
-        shown.trigger.admit(call.signature.as_deref(), &call.body)?;
+        let Some(kept) = shown.trigger else {
+            let text = "a trigger with a schedule has no address to call";
+            return Err(Error::Refused(text.to_owned()));
+        };
+        kept.admit(call.signature.as_deref(), &call.body)?;
         let key = self.event_key("webhook", call.idempotency_key)?;
         let event = self.event(key, "called from outside", Some(call.body));
         self.call(trigger, Call { event, by_hand: false }).await
@@ -203,13 +225,15 @@ impl Triggers {
     /// There is no such trigger, it was stopped, or what it watches cannot be watched now.
     pub async fn test(&self, trigger: &TriggerId) -> Result<Vec<String>, Error> {
         let shown = self.show(trigger).await?;
-        match shown.trigger.source() {
-            Source::Ticks(schedule) => {
-                let ticks = ticks(&*schedule, shown.created_at, self.host.now(), TEST_TICKS);
-                Ok(ticks.iter().map(|tick| format!("would fire at {tick} UTC")).collect())
+        if let Some(schedule) = shown.schedule {
+            let ticks = ticks(&*schedule, shown.created_at, self.host.now(), TEST_TICKS);
+            return Ok(ticks.iter().map(|tick| format!("would fire at {tick} UTC")).collect());
+        }
+        match shown.trigger {
+            Some(trigger) if matches!(trigger.source(), Source::Observed) => {
+                trigger.preview().await
             }
-            Source::Observed => shown.trigger.preview().await,
-            Source::Called => Ok(vec!["fires when it is called".to_owned()]),
+            Some(_) | None => Ok(vec!["fires when it is called".to_owned()]),
         }
     }
 
@@ -219,12 +243,10 @@ impl Triggers {
     /// There is no such trigger, or it was stopped.
     pub async fn next(&self, trigger: &TriggerId, count: usize) -> Result<Vec<Timestamp>, Error> {
         let shown = self.show(trigger).await?;
-        match shown.trigger.source() {
-            Source::Ticks(schedule) => {
-                Ok(ticks(&*schedule, shown.created_at, self.host.now(), count.min(NEXT_MAX)))
-            }
-            Source::Observed | Source::Called => Ok(Vec::new()),
-        }
+        let Some(schedule) = shown.schedule else {
+            return Ok(Vec::new());
+        };
+        Ok(ticks(&*schedule, shown.created_at, self.host.now(), count.min(NEXT_MAX)))
     }
 
     async fn call(&self, trigger: &TriggerId, call: Call) -> Result<Firing, Error> {

@@ -15,7 +15,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::Number;
 use super::changes::Change;
-use super::handle::Answer;
+use super::handle::{Answer, Begun};
 use crate::host::{Claim, Situation};
 use crate::observer::Marks;
 use crate::{Error, Trigger, TriggerHost};
@@ -48,14 +48,14 @@ pub(super) enum Done {
 pub(super) struct Registered {
     pub(super) record: Box<TriggerRecord>,
     pub(super) trigger: Arc<dyn Trigger>,
-    pub(super) answer: Answer<TriggerRecord>,
+    pub(super) answer: Answer<Begun>,
     pub(super) kept: Result<(), Error>,
 }
 
 #[derive(Debug)]
 enum Action {
     Look(TriggerId),
-    Fire(Claim),
+    Fire(Box<Claim>),
     Cancel(Vec<DispatchId>),
 }
 
@@ -87,7 +87,7 @@ impl Jobs {
         self.actions.push_back((number, Action::Look(trigger)));
     }
 
-    pub(super) fn fire(&mut self, number: Number, claim: Claim) {
+    pub(super) fn fire(&mut self, number: Number, claim: Box<Claim>) {
         self.actions.push_back((number, Action::Fire(claim)));
     }
 
@@ -155,6 +155,10 @@ impl Jobs {
             let host = Arc::clone(&self.host);
             self.running.spawn(act(host, number, action));
         }
+        if self.actions.is_empty() {
+            // The room of a burst is not kept for the next one.
+            self.actions.shrink_to(ACTIONS_MAX);
+        }
         if !self.is_deciding && !self.outbox.is_empty() {
             self.is_deciding = true;
             let mut batch = Vec::new();
@@ -214,7 +218,7 @@ impl Jobs {
 async fn act(host: Arc<dyn TriggerHost>, number: Number, action: Action) -> Done {
     match action {
         Action::Look(trigger) => Done::Looked(number, guarded(host.situation(&trigger)).await),
-        Action::Fire(claim) => Done::Fired(number, guarded(host.fire(claim)).await),
+        Action::Fire(claim) => Done::Fired(number, guarded(host.fire(*claim)).await),
         Action::Cancel(dispatches) => {
             for dispatch in dispatches {
                 if let Err(error) = guarded(host.cancel(&dispatch)).await {

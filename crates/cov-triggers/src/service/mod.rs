@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::machine::{Effect, Input};
-use crate::{Error, Registry, TriggerHost};
+use crate::{Error, Policies, Registry, TriggerHost};
 use changes::Closing;
 use entry::Entry;
 use handle::{Answer, Command};
@@ -104,7 +104,9 @@ struct State {
     stop: CancellationToken,
     entries: HashMap<Number, Box<Entry>>,
     numbers: HashMap<TriggerId, Number>,
-    by_dispatch: HashMap<DispatchId, Vec<Number>>,
+    by_dispatch: BTreeSet<(DispatchId, Number)>,
+    /// Most triggers have no policies of their own, and share these.
+    default_policies: Arc<Policies>,
     entries_made: Number,
     timer: BTreeSet<(Timestamp, Number)>,
     jobs: Jobs,
@@ -129,7 +131,8 @@ impl State {
             stop,
             entries: HashMap::new(),
             numbers: HashMap::new(),
-            by_dispatch: HashMap::new(),
+            by_dispatch: BTreeSet::new(),
+            default_policies: Arc::default(),
             entries_made: 0,
             timer: BTreeSet::new(),
             observers: JoinSet::new(),
@@ -236,7 +239,7 @@ impl State {
         };
         match effect {
             Effect::Look => self.jobs.look(number, entry.id.clone()),
-            Effect::Fire(claim) => self.jobs.fire(number, *claim),
+            Effect::Fire(claim) => self.jobs.fire(number, claim),
             Effect::Decide(claims) => self.jobs.decide(number, claims),
             Effect::SetMarks(marks) => self.jobs.set_marks(number, entry.id.clone(), marks),
             Effect::Await(dispatch) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cov_core::time::Timestamp;
 use cov_core::trigger::Trouble;
 use futures_util::FutureExt as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +61,8 @@ pub(super) struct Watch {
     tries: u32,
     pub(super) trouble: Option<Trouble>,
     pub(super) has_observed: bool,
+    /// Dropped when the observer works for the first time, or fails.
+    pub(super) first_look: Option<oneshot::Sender<()>>,
     /// Whether what happened before it begins has to be told.
     looks_back: bool,
     is_writing_trouble: bool,
@@ -78,6 +80,7 @@ impl Watch {
             tries: 0,
             trouble: None,
             has_observed: false,
+            first_look: None,
             looks_back: false,
             is_writing_trouble: false,
             is_trouble_newer: false,
@@ -146,7 +149,9 @@ impl State {
             Observer::new(entry.id.clone(), marks, resumed, sightings, clock, stop.clone());
         let forward = Forward { number, round, stop, to: self.reports.clone() };
         let gate = watch.gate.subscribe();
-        let trigger = Arc::clone(&entry.trigger);
+        let Some(trigger) = entry.trigger.clone() else {
+            return;
+        };
         self.observers.spawn(watch_over(trigger, observer, reports, gate, forward));
     }
 
@@ -178,6 +183,7 @@ impl State {
             return;
         };
         watch.tries = 0;
+        watch.first_look = None;
         let was_well = watch.has_observed && watch.trouble.is_none();
         watch.has_observed = true;
         watch.looks_back = true;
@@ -196,6 +202,7 @@ impl State {
             return;
         };
         watch.tries = watch.tries.saturating_add(1);
+        watch.first_look = None;
         let id = entry.id.as_str();
         let at = now.after(backoff(id, watch.tries, RETRY_FIRST, RETRY_LONGEST));
         watch.retry_at = Some(at);
