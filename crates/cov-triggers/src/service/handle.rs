@@ -126,8 +126,7 @@ impl Triggers {
             trouble: None,
             fired_count: 0,
         };
-        let begun =
-            self.ask(|answer| Command::Register(Box::new(record), trigger, answer)).await?;
+        let begun = self.ask(|answer| Command::Register(Box::new(record), trigger, answer)).await?;
         // Both a closed channel and the end of the time mean: answered now.
         drop(timeout(FIRST_LOOK_MAX, begun.observes).await);
         Ok(begun.record)
