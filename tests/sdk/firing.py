@@ -165,7 +165,7 @@ def trigger_of(server, dispatch_id: str) -> dict:
 def history(server, dispatch_id: str, *outcomes: str) -> list[dict]:
     """The decisions of a dispatch's only trigger, the oldest first; only these outcomes, if any are named."""
     path = f"/{trigger_of(server, dispatch_id)['id']}/history"
-    rows = native(server, "GET", path, params={"limit": 1000})["history"]
+    rows = native(server, "GET", path, params={"limit": 1000})["firings"]
     rows.sort(key=lambda row: row["due_at"])
     return [row for row in rows if not outcomes or row["outcome"] in outcomes]
 

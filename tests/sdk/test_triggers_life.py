@@ -253,7 +253,7 @@ def test_a_trigger_server_serves_triggers_and_nothing_else(trigger_server):
     assert wire.get(trigger_server, "/api/triggers/status").json() == {"status": "running"}
     for path in ("/api/v2/dispatches", "/api/v0/files/x/y", "/api/v1/dispatches/list", "/nothing"):
         answer = wire.get(trigger_server, path)
-        assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"}), path
+        assert (answer.status_code, answer.json()["detail"]) == (404, "Not Found"), path
 
 
 def test_a_trigger_server_fires_at_its_dispatcher(server, trigger_server, firings, tmp_path):
@@ -278,8 +278,9 @@ def test_a_trigger_server_that_is_killed_goes_on(server, trigger_server, firings
     trigger_server.restart()
     (tmp_path / "after").touch()
     until(lambda: len(fired(trigger_server, dispatch_id)) == 3)
-    assert sorted(firings.ids()) == sorted(set(firings.ids())) or len(firings.runs()) <= 3
-    assert set(run.dispatch_id for run in firings.wait(3)) == set(fired(trigger_server, dispatch_id))
+    ids = [run.dispatch_id for run in firings.wait(3)]
+    assert len(set(ids)) == 3
+    assert set(ids) == set(fired(trigger_server, dispatch_id))
 
 
 def test_a_trigger_server_waits_for_its_dispatcher(spawn_server, firings, tmp_path):
