@@ -33,7 +33,7 @@ impl<T> Lattice<T> {
     /// `Program`: the program cannot read itself.
     ///
     /// ```
-    /// let lattice = cov::graph::build("constant", || 42)?;
+    /// let lattice = cov::graph::build("constant", || 42i64)?;
     /// let workflow = lattice.into_workflow()?;
     /// assert_eq!(workflow.dispatch_id().as_str().len(), 36);
     /// # Ok::<(), cov::Error>(())
@@ -52,7 +52,7 @@ impl<T> Lattice<T> {
     ///
     /// ```no_run
     /// # async fn example(client: cov::Client) -> Result<(), cov::Error> {
-    /// let lattice = cov::graph::build("constant", || 42)?;
+    /// let lattice = cov::graph::build("constant", || 42i64)?;
     /// let dispatched = lattice.dispatch(&client).await?;
     /// println!("{}", dispatched.id());
     /// assert_eq!(dispatched.result().await?, 42);
@@ -83,7 +83,7 @@ impl<T> Lattice<T> {
     ///
     /// ```no_run
     /// let client = cov::blocking::Client::new(cov::Client::builder("http://127.0.0.1:48008"))?;
-    /// let lattice = cov::graph::build("constant", || 42)?;
+    /// let lattice = cov::graph::build("constant", || 42i64)?;
     /// assert_eq!(lattice.run(&client)?, 42);
     /// # Ok::<(), cov::Error>(())
     /// ```

@@ -1,3 +1,5 @@
+//! Settings of an attribute that make no sense. Must not compile.
+
 use cov::electron;
 
 #[electron(retry = 2)]

@@ -1,3 +1,5 @@
+//! Functions that cannot be electrons or lattices. Must not compile.
+
 use cov::{electron, lattice};
 
 #[electron]

@@ -1,3 +1,5 @@
+//! Nodes and values of another type than the electron takes. Must not compile.
+
 use cov::{Node, electron, lattice};
 
 #[electron]

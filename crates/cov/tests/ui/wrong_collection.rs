@@ -1,3 +1,5 @@
+//! A collection of nodes of another type than the electron takes. Must not compile.
+
 use cov::{Node, electron, lattice};
 
 #[electron]

@@ -1,3 +1,5 @@
+//! Results of another type than the lattice says, and types without a serde form. Must not compile.
+
 use cov::{Node, electron, lattice};
 
 #[electron]
