@@ -61,12 +61,16 @@ pub fn router(handle: Handle, triggers: Option<Triggers>, options: Options) -> R
         .merge(covalent::routes())
         .merge(v3::routes())
         .with_state(shared);
-    checked(routes.merge(of_triggers), guarded)
+    let routes = routes.merge(of_triggers);
+    checked(routes.fallback(no_route).method_not_allowed_fallback(no_route), guarded)
 }
 
 /// The routes of a server that runs nothing but triggers, with the same checks.
 pub fn trigger_router(triggers: Triggers, options: Options) -> Router {
-    let routes = trigger_routes(Some(triggers), &options).route("/readyz", get(health::alive));
+    let routes = trigger_routes(Some(triggers), &options)
+        .route("/readyz", get(health::alive))
+        .fallback(covalent::nothing_else)
+        .method_not_allowed_fallback(covalent::nothing_else);
     checked(routes, Arc::new(options))
 }
 
@@ -79,8 +83,6 @@ fn trigger_routes(triggers: Option<Triggers>, options: &Options) -> Router {
 fn checked(routes: Router, options: Arc<Options>) -> Router {
     routes
         .route("/healthz", get(health::alive))
-        .fallback(no_route)
-        .method_not_allowed_fallback(no_route)
         .layer(from_fn_with_state(options, guard::check))
         .layer(from_fn(error::render))
         .layer(from_fn_with_state(request_id::Ids::new(), request_id::name_request))

@@ -32,6 +32,7 @@ pub(crate) use self::refused::Refused;
 #[cfg(test)]
 pub(crate) use self::refused::told;
 pub use self::tarball::StagingArchive;
+pub(crate) use self::triggers::nothing_else;
 
 /// The routes that the SDK and its tasks call.
 pub(crate) fn routes() -> Router<Arc<Shared>> {

@@ -67,6 +67,11 @@ fn unknown(text: &str) -> Refusal {
     Refusal::new(ErrorCode::TriggerNotFound, format!("dispatch {shown} has no triggers"))
 }
 
+/// What a server that runs nothing but triggers says to everything else.
+pub(crate) async fn nothing_else() -> (StatusCode, Json<Value>) {
+    (StatusCode::NOT_FOUND, Json(json!({ "detail": "Not Found" })))
+}
+
 /// Refuses to register or to stop a trigger.
 fn disabled() -> Response {
     let detail = "Trigger endpoints are disabled as requested";
