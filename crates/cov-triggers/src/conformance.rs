@@ -256,9 +256,8 @@ pub async fn a_failed_firing_is_tried_again(fixture: &dyn Fixture) {
     world.host.fail_fires(1);
     world.fires(&id).await;
     // A later event may have fired meanwhile.
-    let is_retried = |host: &MemoryHost| {
-        host.firings(&id).iter().any(|row| row.reason.contains("; try 2"))
-    };
+    let is_retried =
+        |host: &MemoryHost| host.firings(&id).iter().any(|row| row.reason.contains("; try 2"));
     let retried = tokio::time::timeout(PATIENCE, world.host.until(is_retried)).await;
     assert!(retried.is_ok(), "{:?}", world.host.firings(&id));
     world.service.stop().await;

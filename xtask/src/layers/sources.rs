@@ -27,8 +27,6 @@ const RULES: &[Rule] = &[
             "digest_alg",
             "workflow_executor_data",
             "completed_electron_num",
-            "lattice_dispatch_id",
-            "triggers_server_addr",
         ],
         homes: &["crates/cov-http/src/covalent", "xtask/"],
         reason: "Covalent's shapes are known to crates/cov-http/src/covalent alone",

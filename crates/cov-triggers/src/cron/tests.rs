@@ -1,3 +1,5 @@
+//! What a cron trigger reads, and when it ticks around changes of the clock.
+
 use std::collections::BTreeSet;
 
 use cov_core::time::Timestamp;

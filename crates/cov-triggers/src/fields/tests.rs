@@ -1,3 +1,5 @@
+//! Reading fields of dictionaries, and what is said of wrong ones.
+
 use cov_core::trigger::Dictionary;
 use serde_json::{Value, json};
 

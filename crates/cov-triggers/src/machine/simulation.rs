@@ -226,10 +226,11 @@ impl World {
             return;
         }
         let index = self.random.usize(0..self.open.len());
-        if let Effect::Await(dispatch) = &self.open[index] {
-            if self.is_running(&dispatch.clone()) && !fails {
-                return;
-            }
+        if let Effect::Await(dispatch) = &self.open[index]
+            && self.is_running(dispatch)
+            && !fails
+        {
+            return;
         }
         let down = || Error::Unavailable("down".to_owned());
         match self.open.swap_remove(index) {

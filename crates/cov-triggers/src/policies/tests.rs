@@ -1,3 +1,5 @@
+//! Reading policies from a dictionary.
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! From a dictionary to a trigger, and back.
+
 use serde_json::{Value, json};
 
 use crate::{Error, Registry, TriggerExt};

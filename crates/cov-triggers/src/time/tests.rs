@@ -1,3 +1,5 @@
+//! The grid of a time trigger.
+
 use std::time::Duration;
 
 use cov_core::time::Timestamp;

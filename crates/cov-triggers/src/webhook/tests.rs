@@ -1,3 +1,5 @@
+//! Which calls a webhook admits.
+
 use super::WebhookTrigger;
 use crate::{Error, Registry, Trigger as _, TriggerExt as _};
 
