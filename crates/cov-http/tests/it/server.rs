@@ -113,6 +113,7 @@ pub(crate) struct TestServer {
     pub(crate) tasks: Arc<HeldTasks>,
     pub(crate) store_faults: Faults,
     service: Service,
+    trigger_service: cov_triggers::Service,
     serving: JoinHandle<()>,
     quit: oneshot::Sender<()>,
     _folder: tempfile::TempDir,
@@ -167,7 +168,7 @@ impl TestServer {
         let clock = Arc::new(SteppingClock(AtomicI64::new(1_700_000_000_000_000)));
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn cov_store::Store>,
-            contents: store,
+            contents: Arc::clone(&store) as Arc<dyn cov_store::Contents>,
             executor,
             reports,
             sublattices,
@@ -176,12 +177,26 @@ impl TestServer {
         let (handle, service) = cov_dispatcher::start(dispatcher, parts).await.unwrap();
         let (quit, quitting) = oneshot::channel::<()>();
         let limits = options.limits.clone();
-        let router = cov_http::router(handle, None, options);
+        let host = cov_dispatcher::LocalHost::new(handle.clone(), Arc::clone(&store) as _);
+        let registry = cov_triggers::Registry::builtin();
+        let started = cov_triggers::Service::start(Arc::new(host), registry).await;
+        let (triggers, trigger_service) = started.unwrap();
+        let triggers = cov_http::Triggers { service: triggers, store };
+        let router = cov_http::router(handle, Some(triggers), options);
         let serving = tokio::spawn(async move {
             let quitting = async { quitting.await.unwrap_or(()) };
             cov_http::serve(listener, router, &limits, quitting).await;
         });
-        Self { address, tasks, store_faults, service, serving, quit, _folder: folder }
+        Self {
+            address,
+            tasks,
+            store_faults,
+            service,
+            trigger_service,
+            serving,
+            quit,
+            _folder: folder,
+        }
     }
 
     /// Refuses new work and answers what is held.
@@ -192,6 +207,7 @@ impl TestServer {
     pub(crate) async fn stop(self) {
         let _stopped_already = self.quit.send(()).is_err();
         self.serving.await.unwrap();
+        self.trigger_service.stop().await;
         self.service.stop(std::time::Duration::ZERO).await;
     }
 

@@ -32,6 +32,10 @@ const REGISTERING: &[&str] = &[
     "16_cancel_all",
     "17_cancel_selected",
     "18_disable_run",
+    "19_trigger_time",
+    "20_trigger_dir",
+    "21_trigger_sqlite",
+    "22_trigger_database",
     "23_task_packing",
     "25_sublattice_failing",
     "26_sublattice_cancel",
@@ -41,6 +45,9 @@ const REGISTERING: &[&str] = &[
 const REDISPATCHED: &[&str] =
     &["13_redispatch_same", "14_redispatch_replace", "15_redispatch_new_args"];
 const SAME: &[&str] = &["13_redispatch_same"];
+/// Here the recorded server's own trigger has sent the redispatches.
+const TRIGGERED: &[&str] =
+    &["19_trigger_time", "20_trigger_dir", "21_trigger_sqlite", "22_trigger_database"];
 const FAILING: &[&str] = &["09_failing", "25_sublattice_failing"];
 const NESTED: &[&str] = &["07_sublattice", "25_sublattice_failing", "26_sublattice_cancel"];
 const WITH_CHILD: &[&str] =
@@ -157,6 +164,34 @@ const DEVIATIONS: &[Deviation] = &[
         "*",
         "*",
         "a redispatch has assets of its own, so that nothing is written over the original's (D4)",
+    ),
+    deviation(
+        TRIGGERED,
+        "GET /api/v2/dispatches/*/electrons/*/assets/* .remote_uri",
+        "*",
+        "*",
+        "a redispatch has assets of its own, so that nothing is written over the original's (D4)",
+    ),
+    deviation(
+        TRIGGERED,
+        "POST /api/v2/dispatches/*/electrons/*/assets/* .remote_uri",
+        "*",
+        "*",
+        "a redispatch has assets of its own, so that nothing is written over the original's (D4)",
+    ),
+    deviation(
+        TRIGGERED,
+        "POST /api/v2/dispatches/*/redispatches *.size",
+        "*",
+        "0",
+        "outputs are not sent by clients, so none are announced",
+    ),
+    deviation(
+        &["20_trigger_dir"],
+        "GET /api/v0/files/*/results.tobj object",
+        "*",
+        "0",
+        "the task counts the files of a folder, in which the recorded script put some",
     ),
     deviation(
         SAME,

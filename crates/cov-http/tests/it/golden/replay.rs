@@ -67,6 +67,7 @@ fn prepare(folder: &str) {
     match folder {
         "11_files" => std::fs::write("/tmp/cov-golden-src.txt", "original\n").unwrap(),
         "12_wait_for" => std::fs::write("/tmp/cov-golden-wait.txt", "").unwrap(),
+        "20_trigger_dir" => std::fs::create_dir_all("/tmp/cov-golden-dir-ijkv_k5x").unwrap(),
         _ => {}
     }
 }
