@@ -1,6 +1,8 @@
 //! What a trigger costs in memory: ten thousand TimeTriggers, each of which has fired, with
 //! everything that the service keeps of them.
 
+#![expect(clippy::unwrap_used, reason = "the fake's texts are ids and its numbers are small")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
