@@ -29,11 +29,16 @@ pub struct Builder {
     answer_bytes_max: usize,
     idle_connections_max: usize,
     token: Option<String>,
+    #[cfg(feature = "tls")]
+    certificates: Vec<u8>,
     jitter_seed: Option<u64>,
 }
 
 /// Makes connections.
+#[cfg(not(feature = "tls"))]
 pub(crate) type Connector = HttpConnector;
+#[cfg(feature = "tls")]
+pub(crate) type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
 
 impl Builder {
     pub(crate) fn new(address: String) -> Self {
@@ -45,6 +50,8 @@ impl Builder {
             answer_bytes_max: ANSWER_BYTES_MAX,
             idle_connections_max: IDLE_CONNECTIONS_MAX,
             token: None,
+            #[cfg(feature = "tls")]
+            certificates: Vec::new(),
             jitter_seed: None,
         }
     }
@@ -98,6 +105,20 @@ impl Builder {
         self
     }
 
+    /// Certificates, in PEM, that servers may be signed by beside those that the system trusts.
+    ///
+    /// ```
+    /// let pem = b"no certificate".to_vec();
+    /// let builder = cov_client::Client::builder("https://example.org").certificates(pem);
+    /// assert_eq!(builder.build().unwrap_err().kind(), cov_client::Kind::Workflow);
+    /// ```
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.certificates = pem.into();
+        self
+    }
+
     /// Makes the waits between tries repeatable.
     #[must_use]
     pub fn jitter_seed(mut self, seed: u64) -> Self {
@@ -108,13 +129,16 @@ impl Builder {
     /// Makes the client. Connects to nothing yet.
     ///
     /// # Errors
-    /// [`Error::Address`] when the address is no plain `http://host:port`.
+    /// [`Error::Address`] when the address is no plain `http://host:port`, or `https://` with the
+    /// feature `tls`; [`Error::Workflow`] when a certificate cannot be read.
     pub fn build(self) -> Result<Client, Error> {
         let base = base_of(&self.address)?;
         let token = self.token.as_deref().map(bearer).transpose()?;
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(self.connect_timeout));
         connector.set_nodelay(true);
+        #[cfg(feature = "tls")]
+        let connector = crate::tls::connector(connector, &self.certificates)?;
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -153,6 +177,8 @@ fn base_of(address: &str) -> Result<String, Error> {
         address.parse().map_err(|error: http::uri::InvalidUri| refuse(error.to_string()))?;
     match uri.scheme_str() {
         Some("http") => {}
+        Some("https") if cfg!(feature = "tls") => {}
+        Some("https") => return Err(refuse("https needs the feature `tls`".to_owned())),
         Some(other) => return Err(refuse(format!("`{other}` is not supported, only http is"))),
         None => return Err(refuse("it does not begin with http://".to_owned())),
     }

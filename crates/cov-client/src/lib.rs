@@ -33,6 +33,8 @@ mod payload;
 mod results;
 mod retry;
 pub mod saved;
+#[cfg(feature = "tls")]
+mod tls;
 mod triggers;
 mod workflow;
 

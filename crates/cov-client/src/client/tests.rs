@@ -10,7 +10,7 @@ fn addresses_that_cannot_be_called_are_refused_with_the_reason() {
     let cases = [
         ("", "empty"),
         ("127.0.0.1:48008", "http://"),
-        ("https://127.0.0.1:48008", "only http"),
+        ("ftp://127.0.0.1:48008", "only http"),
         ("http://", ""),
         ("http://host/?a=b", "query"),
         ("http://ho st/", ""),

@@ -9,4 +9,6 @@ mod native;
 #[cfg(test)]
 mod script;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod triggers;
