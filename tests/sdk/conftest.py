@@ -85,7 +85,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
             if outcome == "passed":
                 row[0] += report.when == "call"
             else:
-                row[1] += 1
+                row[1] += outcome != "skipped"
             row[2] += report.duration
     if rows:
         terminalreporter.write_line(f"{'theme':<20} passed  failed  seconds")
