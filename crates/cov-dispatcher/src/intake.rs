@@ -78,7 +78,7 @@ enum Sink {
     /// Into a file of the store.
     Store(Box<dyn ContentWriter>),
     /// Nobody waits for it any more; only its digest is checked.
-    Check(ContentDigest),
+    Check(Box<ContentDigest>),
 }
 
 impl Handle {
@@ -278,7 +278,7 @@ impl Intake {
         let Announced { size, sha1 } = asset.announced;
         let wanted = sha1.is_some_and(|sha1| self.awaited.contains_key(&(sha1, size)));
         let to = match usize::try_from(size) {
-            _ if !wanted => Sink::Check(ContentDigest::default()),
+            _ if !wanted => Sink::Check(Box::default()),
             Ok(size) if size <= INLINE_BYTES_MAX => Sink::Memory(BytesMut::with_capacity(size)),
             _ => Sink::Store(self.shared().contents.writer().await?),
         };
