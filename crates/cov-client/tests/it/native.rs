@@ -54,7 +54,7 @@ impl Executor for Endless {
 
 /// Ends every task at once, with a three.
 #[derive(Debug)]
-struct Three(mpsc::Sender<cov_exec::Report>);
+struct Three(mpsc::Sender<Report>);
 
 #[async_trait]
 impl Executor for Three {
@@ -91,7 +91,7 @@ pub(crate) struct Server {
     trigger_service: cov_triggers::Service,
     serving: JoinHandle<()>,
     quit: oneshot::Sender<()>,
-    _reporter: mpsc::Sender<cov_exec::Report>,
+    _reporter: mpsc::Sender<Report>,
 }
 
 impl Server {

@@ -27,7 +27,7 @@ async fn healthy() -> (String, String) {
             // A client that does not trust us hangs up.
             let Ok(mut stream) = acceptor.accept(stream).await else { continue };
             let mut head = [0; 4096];
-            stream.read(&mut head).await.unwrap();
+            assert!(stream.read(&mut head).await.unwrap() > 0);
             let body = r#"{"status":"ok"}"#;
             let answer = format!(
                 "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
