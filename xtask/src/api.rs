@@ -28,7 +28,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// As [`run`].
+/// As [`run()`].
 pub(crate) fn step() -> anyhow::Result<String> {
     let text = run::logged("api tester", &mut script()?)?;
     let verdict = text.lines().rev().find(|line| line.contains("generated"));
