@@ -20,8 +20,9 @@ use crate::host::{Claim, Situation};
 use crate::observer::Marks;
 use crate::{Error, Trigger, TriggerHost};
 
-/// Firings, and looks at what is under way, that run at once.
-const ACTIONS_MAX: usize = 64;
+/// Firings, and looks at what is under way, that run at once: so many are made durable together at
+/// most, so a low number makes more, smaller commits of a burst.
+const ACTIONS_MAX: usize = 512;
 /// Most decisions in one transaction.
 const CLAIMS_MAX: usize = 1_024;
 /// How long a stop waits for what has begun.
