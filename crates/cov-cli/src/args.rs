@@ -162,6 +162,19 @@ pub(crate) struct ServerOptions {
     /// [default: rerun] [env: COV_ON_RESTART]
     #[arg(long, value_name = "POLICY")]
     on_restart: Option<String>,
+    /// Whether runners get cgroups of their own: auto or off [default: auto] [env: COV_CGROUPS]
+    #[arg(long, value_name = "WHEN")]
+    cgroups: Option<String>,
+    /// Run no triggers [env: COV_NO_TRIGGERS]
+    #[arg(long)]
+    no_triggers: bool,
+    /// Run nothing but triggers, for dispatches of the server that --dispatcher names
+    /// [env: COV_TRIGGERS_ONLY]
+    #[arg(long)]
+    triggers_only: bool,
+    /// With --triggers-only: the server on which the dispatches are [env: COV_DISPATCHER]
+    #[arg(long, value_name = "URL")]
+    dispatcher: Option<String>,
     /// Form of the log: human or json [default: human] [env: COV_LOG_FORMAT]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -210,6 +223,8 @@ impl ServerOptions {
             ("--workers", &self.workers),
             ("--grace", &self.grace),
             ("--on-restart", &self.on_restart),
+            ("--cgroups", &self.cgroups),
+            ("--dispatcher", &self.dispatcher),
             ("--log-format", &self.log_format),
             ("--log-level", &self.log_level),
             ("--limits-nodes", &self.limits_nodes),
@@ -224,9 +239,12 @@ impl ServerOptions {
         for host in &self.allowed_hosts {
             put("--allowed-hosts", host.into());
         }
-        if self.insecure {
-            line.push("--insecure".into());
-        }
+        let switches = [
+            ("--no-triggers", self.no_triggers),
+            ("--triggers-only", self.triggers_only),
+            ("--insecure", self.insecure),
+        ];
+        line.extend(switches.into_iter().filter(|(_, on)| *on).map(|(flag, _)| flag.into()));
         Ok(line)
     }
 }
@@ -261,6 +279,10 @@ mod tests {
             "1",
             "--on-restart",
             "fail",
+            "--cgroups",
+            "off",
+            "--dispatcher",
+            "http://127.0.0.1:1",
             "--log-format",
             "json",
             "--log-level",
@@ -275,6 +297,8 @@ mod tests {
             "a",
             "--allowed-hosts",
             "b",
+            "--no-triggers",
+            "--triggers-only",
             "--insecure",
         ];
         assert_eq!(line(&given), given);

@@ -22,7 +22,8 @@ fn both_programs_take_the_same_options() {
     let only_cov: Vec<_> = cov.difference(&server).collect();
     let only_server: Vec<_> = server.difference(&cov).collect();
     assert_eq!(only_cov, ["--json"]);
-    assert_eq!(only_server, ["--print-config", "-V, --version"]);
+    // `cov restore` is its own command.
+    assert_eq!(only_server, ["--print-config", "--restore <FILE>", "-V, --version"]);
     assert!(cov.contains("--listen <ADDRESS>"), "{cov:?}");
 }
 

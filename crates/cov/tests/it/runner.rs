@@ -69,10 +69,9 @@ fn a_panic_fails_its_task_and_no_other() {
     let failure = ended.failure();
     assert!(failure.starts_with("panicked at crates/cov/examples/runner_tasks.rs:"), "{failure}");
     assert!(failure.contains("no way on with this"), "{failure}");
-    assert!(
-        failure.contains("backtrace:") && failure.contains("runner_tasks::panics"),
-        "{failure}"
-    );
+    // With line tables only, the names of functions come without their modules.
+    assert!(failure.contains("backtrace:") && failure.contains("panics"), "{failure}");
+    assert!(failure.matches("runner_tasks.rs:").count() > 1, "{failure}");
     assert!(!failure.contains("cov::runner::"), "{failure}");
     assert_eq!(ended.stdout, "about to panic\n");
     assert!(ended.stderr.contains("no way on with this"), "{}", ended.stderr);
