@@ -69,7 +69,8 @@ def main() -> int:
             command = [str(program), "run", f"{address}/api/v3/openapi.json"]
             command += ["--checks", "not_a_server_error,status_code_conformance"]
             command[-1] += ",content_type_conformance,response_schema_conformance"
-            command += ["--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES)]
+            # Its phase `coverage` meets a fault of CPython 3.11 (the depth of recursion in `ast`).
+            command += ["--phases", "examples,fuzzing", "--max-examples", str(EXAMPLES)]
             command += ["--seed", "1", "--max-time", str(SECONDS_MAX), "--request-timeout", "10"]
             command += ["--max-failures", "20", "--workers", "2", "--no-color"]
             for path in UNBOUNDED:

@@ -139,9 +139,10 @@ fn key_of(text: &str) -> Result<AssetKey, Refusal> {
     key.map_err(|unknown| Refusal::path("key", unknown.to_string()))
 }
 
+/// What the bytes of an asset are called. JSON among them is not called so: clients may ask for a
+/// part, and a part of it is none.
 pub(super) fn kind_of(key: AssetKey) -> &'static str {
     match key {
-        AssetKey::Hooks | AssetKey::RedispatchPlan | AssetKey::Request => "application/json",
         AssetKey::FunctionString
         | AssetKey::WorkflowFunctionString
         | AssetKey::Doc
