@@ -354,14 +354,3 @@ def test_draw_is_accepted(server):
         timeout=wire.TIMEOUT_S,
     )
     assert (answer.status_code, answer.json()) == (200, {"ok": True})
-
-
-@pytest.mark.mends
-def test_triggers_are_answered_as_disabled(server):
-    """As a server started with `--no-triggers` answers, until triggers come."""
-    assert wire.get(server, "/api/triggers/status").json() == {"status": "disabled"}
-    for name, body in (("register", {"name": "TimeTrigger"}), ("stop_observe", [wire.UNKNOWN])):
-        url = f"{server.url}/api/triggers/{name}"
-        answer = wire.requests.post(url, json=body, timeout=wire.TIMEOUT_S)
-        assert answer.status_code == 400
-        assert answer.json() == {"detail": "Trigger endpoints are disabled as requested"}
