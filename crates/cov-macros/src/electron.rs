@@ -115,7 +115,7 @@ fn run(function: &Function) -> TokenStream {
             match #call {
                 ::core::result::Result::Ok(returned) => returned,
                 ::core::result::Result::Err(error) => {
-                    #[allow(unused_imports)]
+                    #[allow(unused_imports, reason = "the type of the error decides which of them is used")]
                     use ::cov::macro_support::{Shown as _, WithSources as _};
                     let failure = (&::cov::macro_support::Returning(&error)).describe();
                     return ::core::result::Result::Err(failure);
