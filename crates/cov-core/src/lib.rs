@@ -12,6 +12,7 @@ pub mod array;
 pub mod asset;
 pub mod backup;
 pub mod bundle;
+pub mod command;
 pub mod error;
 pub mod executor;
 pub mod frames;
