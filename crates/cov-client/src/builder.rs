@@ -1,6 +1,7 @@
 //! How a client is made: its options, and the connections that it makes. Sends nothing.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::client::{Client, Inner};
+use crate::connector::Connector;
 use crate::error::Error;
 use crate::retry::RetryPolicy;
 
@@ -18,6 +20,10 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const IDLE_CONNECTIONS_MAX: usize = 8;
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// What the address of a Unix socket begins with.
+const UNIX: &str = "unix:";
+/// A server on a Unix socket has no host; it takes this name.
+const UNIX_ORIGIN: &str = "http://localhost";
 
 /// Makes a [`Client`]. Every option has a default that suits a server on the same machine.
 #[derive(Clone)]
@@ -33,12 +39,6 @@ pub struct Builder {
     certificates: Vec<u8>,
     jitter_seed: Option<u64>,
 }
-
-/// Makes connections.
-#[cfg(not(feature = "tls"))]
-pub(crate) type Connector = HttpConnector;
-#[cfg(feature = "tls")]
-pub(crate) type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
 
 impl Builder {
     pub(crate) fn new(address: String) -> Self {
@@ -129,16 +129,11 @@ impl Builder {
     /// Makes the client. Connects to nothing yet.
     ///
     /// # Errors
-    /// [`Error::Address`] when the address is no plain `http://host:port`, or `https://` with the
-    /// feature `tls`; [`Error::Workflow`] when a certificate cannot be read.
+    /// [`Error::Address`] when the address is no plain `http://host:port`, no `https://` with the
+    /// feature `tls`, and no `unix:` with the path of a socket; [`Error::Workflow`] when a certificate cannot be read.
     pub fn build(self) -> Result<Client, Error> {
-        let base = base_of(&self.address)?;
+        let (address, origin, connector) = self.destination()?;
         let token = self.token.as_deref().map(bearer).transpose()?;
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(self.connect_timeout));
-        connector.set_nodelay(true);
-        #[cfg(feature = "tls")]
-        let connector = crate::tls::connector(connector, &self.certificates)?;
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -148,7 +143,8 @@ impl Builder {
             .build(connector);
         let random = self.jitter_seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
         let inner = Inner {
-            base,
+            address,
+            origin,
             http,
             token,
             retry: self.retry,
@@ -157,6 +153,26 @@ impl Builder {
             random: Mutex::new(random),
         };
         Ok(Client { inner: Arc::new(inner) })
+    }
+
+    /// The address for people, what the addresses of requests begin with, and how to get there.
+    fn destination(&self) -> Result<(String, String, Connector), Error> {
+        if let Some(path) = self.address.strip_prefix(UNIX) {
+            if !Path::new(path).is_absolute() {
+                let reason = "the path of the socket does not begin with /".to_owned();
+                return Err(Error::Address { address: self.address.clone(), reason });
+            }
+            let path = Arc::from(Path::new(path));
+            let connector = Connector::Unix { path, timeout: self.connect_timeout };
+            return Ok((self.address.clone(), UNIX_ORIGIN.to_owned(), connector));
+        }
+        let base = base_of(&self.address)?;
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(self.connect_timeout));
+        connector.set_nodelay(true);
+        #[cfg(feature = "tls")]
+        let connector = crate::tls::connector(connector, &self.certificates)?;
+        Ok((base.clone(), base, Connector::Network(connector)))
     }
 }
 

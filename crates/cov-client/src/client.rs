@@ -14,7 +14,8 @@ use hyper_util::client::legacy;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::builder::{Builder, Connector};
+use crate::builder::Builder;
+use crate::connector::Connector;
 use crate::error::Error;
 use crate::payload::{Outgoing, Payload};
 use crate::retry::RetryPolicy;
@@ -41,7 +42,10 @@ pub struct Client {
 }
 
 pub(crate) struct Inner {
-    pub(crate) base: String,
+    /// As the caller gave it.
+    pub(crate) address: String,
+    /// What the addresses of requests begin with.
+    pub(crate) origin: String,
     pub(crate) http: legacy::Client<Connector, Outgoing>,
     pub(crate) token: Option<HeaderValue>,
     pub(crate) retry: RetryPolicy,
@@ -53,9 +57,9 @@ pub(crate) struct Inner {
 impl fmt::Debug for Inner {
     /// Without the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { base, retry, try_timeout, answer_bytes_max, .. } = self;
+        let Self { address, retry, try_timeout, answer_bytes_max, .. } = self;
         f.debug_struct("Inner")
-            .field("base", base)
+            .field("address", address)
             .field("retry", retry)
             .field("try_timeout", try_timeout)
             .field("answer_bytes_max", answer_bytes_max)
@@ -143,7 +147,8 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    /// Begins to make a client for the server at `address`, such as `http://127.0.0.1:48008`.
+    /// Begins to make a client for the server at `address`, such as `http://127.0.0.1:48008`, or
+    /// `unix:/run/user/1000/cov.sock` for one that listens on a Unix socket.
     ///
     /// ```
     /// let client = cov_client::Client::builder("http://127.0.0.1:48008/").build()?;
@@ -164,7 +169,7 @@ impl Client {
     /// ```
     #[must_use]
     pub fn address(&self) -> &str {
-        &self.inner.base
+        &self.inner.address
     }
 
     /// Gets `path` and reads the JSON that it answers.
@@ -268,7 +273,7 @@ impl Client {
         };
         let mut request = Request::builder()
             .method(&call.method)
-            .uri(&url)
+            .uri(format!("{}{}", self.inner.origin, call.path))
             .header(USER_AGENT, AGENT)
             .header(ACCEPT, "application/json, application/problem+json, */*");
         if let Some(kind) = call.payload.kind() {
@@ -297,8 +302,9 @@ impl Client {
         self.inner.try_timeout
     }
 
+    /// A request's address for people.
     fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.inner.base)
+        format!("{}{path}", self.inner.address)
     }
 
     fn jitter(&self) -> f64 {

@@ -11,6 +11,7 @@ mod error;
 mod guard;
 mod health;
 mod linger;
+mod listener;
 mod options;
 mod params;
 mod request_id;
@@ -26,6 +27,7 @@ use axum::routing::get;
 use cov_dispatcher::Handle;
 
 pub use crate::covalent::StagingArchive;
+pub use crate::listener::Listener;
 pub use crate::options::{Limits, Options};
 pub use crate::serve::serve;
 pub use crate::triggers::Triggers;

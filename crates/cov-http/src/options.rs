@@ -6,7 +6,8 @@ use std::time::Duration;
 /// How the routes behave.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The address that is listened on; requests may name it as their host.
+    /// The address that is listened on; requests may name it as their host. `None` for a Unix
+    /// socket, whose callers say `localhost`.
     pub listen: Option<SocketAddr>,
     /// Further host names, without port, that requests may name.
     pub allowed_hosts: Vec<String>,

@@ -10,11 +10,11 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::Limits;
+use crate::listener::{Listener, Stream};
 
 /// Pause after a failed accept, when files or memory have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -26,11 +26,12 @@ const HEADERS_MAX: usize = 200;
 ///
 /// One task per connection; at most `limits.connections` of them.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     router: Router,
     limits: &Limits,
     shutdown: impl Future<Output = ()> + Send,
 ) {
+    let listener = listener.into();
     let permits = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
@@ -69,20 +70,18 @@ pub async fn serve(
 /// Waits for a free place before it accepts, so that what is over the limit stays in the kernel's
 /// queue.
 async fn accept(
-    listener: &TcpListener,
+    listener: &Listener,
     permits: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> std::io::Result<(Stream, OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits).acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok((stream, permit))
+    Ok((listener.accept().await?, permit))
 }
 
 fn connection(
-    stream: TcpStream,
+    stream: Stream,
     router: Router,
     limits: &Limits,
-) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
+) -> http1::Connection<TokioIo<Stream>, TowerToHyperService<Router>> {
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_wait)

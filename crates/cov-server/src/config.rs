@@ -6,12 +6,14 @@ mod sources;
 mod validate;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use figment::Figment;
 use serde::de::DeserializeOwned;
+
+use crate::listen::Listen;
 
 pub(crate) use self::settings::{SETTINGS, Shape};
 pub use self::sources::Sources;
@@ -25,8 +27,8 @@ pub const GRACE_MAX: Duration = Duration::from_secs(3600);
 /// Everything that can be set. Valid by construction when it comes from [`Config::load`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Address and port to listen on; port 0 takes a free one.
-    pub listen: SocketAddr,
+    /// Where to listen.
+    pub listen: Listen,
     /// Folder for everything that is kept.
     pub data_dir: PathBuf,
     /// Interpreter for tasks; `None` looks for one.
@@ -136,7 +138,7 @@ impl Config {
     #[must_use]
     pub fn embedded(data_dir: impl Into<PathBuf>) -> Self {
         Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
             data_dir: data_dir.into(),
             python: None,
             workers: std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX),
@@ -290,12 +292,8 @@ impl Reader<'_> {
         taken
     }
 
-    /// `localhost` is taken by its usual meaning, so that no name service is asked.
-    fn address(&mut self, text: &str) -> Option<SocketAddr> {
-        let parsed = match text.strip_prefix("localhost:") {
-            Some(port) => port.parse().map(|port| (Ipv4Addr::LOCALHOST, port).into()).ok(),
-            None => text.parse().ok(),
-        };
+    fn address(&mut self, text: &str) -> Option<Listen> {
+        let parsed = text.parse().ok();
         if parsed.is_none() {
             self.refuse("listen", text);
         }
@@ -333,11 +331,6 @@ fn ways(key: &str) -> String {
     settings::find(key).map_or_else(String::new, |setting| {
         format!("--{} or {}", setting.flag(), setting.variable())
     })
-}
-
-/// Whether only programs on this machine can reach an address.
-pub(crate) fn is_local(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
 }
 
 /// Names as a list, or as one text with commas.

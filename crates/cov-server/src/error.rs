@@ -1,10 +1,10 @@
 //! Why the server does not start or does not go on, what to do about it, and the exit code.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::Faults;
+use crate::listen::{self, Listen};
 
 /// Shown below the help text.
 pub(crate) const EXIT_CODES: &str = "\
@@ -27,7 +27,7 @@ pub enum Error {
     #[error("cannot listen on {address}")]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: Listen,
         /// What the system said.
         #[source]
         source: io::Error,
@@ -108,7 +108,7 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Listen { address, source } => Some(listen_hint(*address, source)),
+            Self::Listen { address, source } => Some(listen::hint(address, source)),
             Self::Data { source: cov_store::Error::Refused(_), .. } => Some(
                 "stop the other server (`cov stop`, if it runs in the background), or choose another folder with --data-dir"
                     .to_owned(),
@@ -142,22 +142,5 @@ impl Error {
             text.push_str(&format!("\n  hint: {hint}"));
         }
         text
-    }
-}
-
-fn listen_hint(address: SocketAddr, source: &io::Error) -> String {
-    let port = address.port();
-    match source.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "another program listens on port {port}, perhaps a server that runs already (`cov status`) or Covalent's own; stop it, or choose another port with --listen {}:PORT (0 takes a free one)",
-            address.ip()
-        ),
-        io::ErrorKind::PermissionDenied => {
-            format!("this user may not listen on port {port}; choose one above 1023 with --listen")
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            format!("{} is no address of this machine; choose another with --listen", address.ip())
-        }
-        _ => "choose another address with --listen".to_owned(),
     }
 }

@@ -8,6 +8,7 @@ pub mod args;
 pub mod clock;
 pub mod config;
 mod error;
+mod listen;
 mod remote_host;
 mod server;
 pub mod signal;
@@ -15,13 +16,13 @@ pub mod telemetry;
 mod triggers;
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::path::Path;
 
 use cov_store::SqliteStore;
 
 pub use crate::config::Config;
 pub use crate::error::{Error, Kind};
+pub use crate::listen::{Listen, NoAddress};
 pub use crate::server::{Builder, Server};
 pub use crate::triggers::TriggerServer;
 
@@ -47,7 +48,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
             return Ok(());
         }
     };
-    announce(server.local_address());
+    announce(&server.url());
     let outcome = tokio::select! {
         (name, _) = signals.next() => {
             tracing::info!(signal = name, "asked to stop");
@@ -99,10 +100,10 @@ impl Running {
         }
     }
 
-    fn local_address(&self) -> SocketAddr {
+    fn url(&self) -> String {
         match self {
-            Self::Whole(server) => server.local_address(),
-            Self::TriggersOnly(server) => server.local_address(),
+            Self::Whole(server) => server.url(),
+            Self::TriggersOnly(server) => server.url(),
         }
     }
 
@@ -121,9 +122,9 @@ impl Running {
     }
 }
 
-fn announce(address: SocketAddr) {
+fn announce(url: &str) {
     let mut out = io::stdout().lock();
-    let line = writeln!(out, "cov-server ready at http://{address}");
+    let line = writeln!(out, "cov-server ready at {url}");
     if let Err(error) = line.and_then(|()| out.flush()) {
         tracing::debug!(error = %error, "nobody reads the standard output");
     }

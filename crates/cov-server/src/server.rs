@@ -1,7 +1,6 @@
 //! The parts of the server in the order in which they start, and in the reverse order in which
 //! they stop.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use cov_http::StagingArchive;
 use cov_store::SqliteStore;
 use cov_store::{Contents, Store};
 use cov_triggers::{Fields, Registry, Trigger};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -21,6 +19,7 @@ use tokio::time::Instant;
 use crate::clock::SystemClock;
 use crate::config::{Cgroups, Config, Faults, OnRestart};
 use crate::error::Error;
+use crate::listen::Listen;
 use crate::triggers::{self, TriggerServer};
 
 /// Reports of runners that wait for the dispatcher; runners wait beyond that.
@@ -35,7 +34,7 @@ const RUN_FOLDER: &str = "run";
 /// # async fn example() -> Result<(), cov_server::Error> {
 /// let config = cov_server::Config::embedded("/var/lib/my-program/dispatches");
 /// let server = cov_server::Builder::new(config).start().await?;
-/// println!("http://{}", server.address());
+/// println!("{}", server.url());
 /// server.stop().await;
 /// # Ok(())
 /// # }
@@ -101,11 +100,10 @@ impl Builder {
         }
         // First, because it is the cheapest way to find out that another server runs. Requests
         // that come early wait in the system's queue.
-        let listener = listen(config.listen).await?;
-        let address = listener.local_addr().map_err(listen_failed(config.listen))?;
+        let (listener, address) = config.listen.open().await?;
         let store = open_store(&config).await?;
         let (reporter, reports) = mpsc::channel(REPORTS_MAX);
-        let executor = LocalExecutor::start(local_options(&config, &store, address), reporter);
+        let executor = LocalExecutor::start(local_options(&config, &store, &address), reporter);
         let executor: Arc<dyn Executor> = Arc::new(executor);
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
@@ -135,7 +133,7 @@ impl Builder {
         };
         let (triggers, trigger_service) = triggers.unzip();
         let (quit, quitting) = oneshot::channel();
-        let options = http_options(&config, address);
+        let options = http_options(&config, &address);
         let limits = options.limits.clone();
         let router = cov_http::router(handle.clone(), triggers, options);
         let serving = tokio::spawn(async move {
@@ -152,7 +150,7 @@ impl Builder {
 /// A server that runs. Dropping it leaves its parts running: end it with [`Server::stop`].
 #[derive(Debug)]
 pub struct Server {
-    address: SocketAddr,
+    address: Listen,
     grace: Duration,
     handle: Handle,
     service: Service,
@@ -164,14 +162,14 @@ pub struct Server {
 impl Server {
     /// Where it listens.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Listen {
+        &self.address
     }
 
-    /// Where programs on this machine reach it.
+    /// Where clients on this machine reach it.
     #[must_use]
-    pub fn local_address(&self) -> SocketAddr {
-        reachable(self.address)
+    pub fn url(&self) -> String {
+        self.address.url()
     }
 
     /// The dispatcher, for calls that need no HTTP.
@@ -191,7 +189,7 @@ impl Server {
     /// Stops: accepts no more, lets requests and tasks that are under way end within the grace
     /// period, and leaves the rest to be resumed at the next start.
     pub async fn stop(self) {
-        let Self { grace, handle, service, trigger_service, serving, quit, .. } = self;
+        let Self { address, grace, handle, service, trigger_service, serving, quit } = self;
         let begin = Instant::now();
         tracing::info!(grace = ?grace, "server stops");
         service.close();
@@ -200,6 +198,7 @@ impl Server {
         if let Err(error) = serving.await {
             tracing::error!(error = %error, "the HTTP server ended badly");
         }
+        address.clean();
         // Against the stream: first those who make dispatches, then those who run them.
         if let Some(triggers) = trigger_service {
             triggers::stop(triggers, grace.saturating_sub(begin.elapsed())).await;
@@ -210,39 +209,20 @@ impl Server {
     }
 }
 
-pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(listen_failed(address))
-}
-
-fn listen_failed(address: SocketAddr) -> impl Fn(std::io::Error) -> Error {
-    move |source| Error::Listen { address, source }
-}
-
 pub(crate) async fn open_store(config: &Config) -> Result<Arc<SqliteStore>, Error> {
     let opened = SqliteStore::open(&config.data_dir).await;
     let path = config.data_dir.clone();
     opened.map(Arc::new).map_err(|source| Error::Data { path, source })
 }
 
-fn local_options(config: &Config, store: &SqliteStore, address: SocketAddr) -> LocalOptions {
+fn local_options(config: &Config, store: &SqliteStore, address: &Listen) -> LocalOptions {
     let run_dir = config.data_dir.join(RUN_FOLDER);
     let spool_dir = store.spool().to_path_buf();
-    let url = format!("http://{}", reachable(address));
-    let mut options = LocalOptions::new(run_dir, spool_dir, url);
+    let mut options = LocalOptions::new(run_dir, spool_dir, address.url());
     options.python.clone_from(&config.python);
     options.workers = config.workers;
     options.cgroups = config.cgroups == Cgroups::Auto;
     options
-}
-
-/// Where a program on this machine reaches a server that listens on `address`.
-pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 fn dispatcher_options(config: &Config) -> cov_dispatcher::Options {
@@ -257,9 +237,9 @@ fn dispatcher_options(config: &Config) -> cov_dispatcher::Options {
     }
 }
 
-pub(crate) fn http_options(config: &Config, address: SocketAddr) -> cov_http::Options {
+pub(crate) fn http_options(config: &Config, address: &Listen) -> cov_http::Options {
     cov_http::Options {
-        listen: Some(address),
+        listen: address.tcp(),
         allowed_hosts: config.allowed_hosts.clone(),
         limits: cov_http::Limits {
             nodes: config.limits.nodes,
@@ -273,7 +253,7 @@ pub(crate) fn http_options(config: &Config, address: SocketAddr) -> cov_http::Op
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, OnRestart, dispatcher_options, reachable};
+    use super::{Config, OnRestart, dispatcher_options};
 
     #[test]
     fn the_policy_for_lost_attempts_reaches_the_dispatcher() {
@@ -281,17 +261,5 @@ mod tests {
         assert_eq!(dispatcher_options(&config).on_restart, cov_dispatcher::OnRestart::Rerun);
         config.on_restart = OnRestart::Fail;
         assert_eq!(dispatcher_options(&config).on_restart, cov_dispatcher::OnRestart::Fail);
-    }
-
-    #[test]
-    fn a_server_for_everybody_is_reached_from_here_by_loopback() {
-        for (listen, reached) in [
-            ("0.0.0.0:80", "127.0.0.1:80"),
-            ("[::]:80", "[::1]:80"),
-            ("127.0.0.1:80", "127.0.0.1:80"),
-            ("192.0.2.7:80", "192.0.2.7:80"),
-        ] {
-            assert_eq!(reachable(listen.parse().unwrap()), reached.parse().unwrap());
-        }
     }
 }

@@ -1,6 +1,5 @@
 //! Starts the triggers beside a dispatcher, or on a server of their own. Knows no trigger type.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +13,9 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::listen::Listen;
 use crate::remote_host::RemoteHost;
-use crate::server::{http_options, listen, open_store, reachable};
+use crate::server::{http_options, open_store};
 
 /// How long a stopping server waits for firings that have begun, at least.
 const FIRINGS_END_IN: Duration = Duration::from_secs(3);
@@ -52,7 +52,7 @@ pub(crate) async fn stop(service: Service, grace: Duration) {
 /// A server that runs nothing but triggers; their dispatches are on another one.
 #[derive(Debug)]
 pub struct TriggerServer {
-    address: SocketAddr,
+    address: Listen,
     grace: Duration,
     service: Service,
     serving: JoinHandle<()>,
@@ -66,11 +66,7 @@ impl TriggerServer {
         registry: Registry,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
-        let listener = listen(config.listen).await?;
-        let part = "the address";
-        let address = listener
-            .local_addr()
-            .map_err(|source| Error::Part { part, source: Box::new(source) })?;
+        let (listener, address) = config.listen.open().await?;
         let store: Arc<SqliteStore> = open_store(&config).await?;
         let part = "the client of the dispatcher";
         let client = Client::builder(dispatcher)
@@ -78,7 +74,7 @@ impl TriggerServer {
             .map_err(|source| Error::Part { part, source: Box::new(source) })?;
         let host = RemoteHost::new(Arc::clone(&store) as Arc<dyn TriggerStore>, client, clock);
         let (triggers, service) = start(Arc::new(host), store, registry).await?;
-        let options = http_options(&config, address);
+        let options = http_options(&config, &address);
         let limits = options.limits.clone();
         let router = cov_http::trigger_router(triggers, options);
         let (quit, quitting) = oneshot::channel();
@@ -93,14 +89,14 @@ impl TriggerServer {
 
     /// Where it listens.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Listen {
+        &self.address
     }
 
-    /// Where programs on this machine reach it.
+    /// Where clients on this machine reach it.
     #[must_use]
-    pub fn local_address(&self) -> SocketAddr {
-        reachable(self.address)
+    pub fn url(&self) -> String {
+        self.address.url()
     }
 
     /// Waits until the server ends by itself, which it should not. Cancelling the wait is safe.
@@ -113,12 +109,13 @@ impl TriggerServer {
 
     /// Stops: accepts no more, and lets firings that have begun end.
     pub async fn stop(self) {
-        let Self { grace, service, serving, quit, .. } = self;
+        let Self { address, grace, service, serving, quit } = self;
         // An error means that it has ended already.
         quit.send(()).ok();
         if let Err(error) = serving.await {
             tracing::error!(error = %error, "the HTTP server ended badly");
         }
+        address.clean();
         stop(service, grace).await;
         tracing::info!("trigger server stopped");
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use cov_core::asset::{AssetAddress, AssetKey};
+use cov_core::graph::Edge;
 use cov_core::ids::{DispatchId, NodeId};
 use cov_core::manifest::LatticeInfo;
 use cov_core::result::Summary;
@@ -48,6 +49,7 @@ pub(super) async fn list(State(shared): App, params: QueryParams) -> Result<Json
     let all = Query {
         statuses: params.statuses("status")?,
         name: params.last("name").map(str::to_owned),
+        prefix: params.last("prefix").map(str::to_owned),
         since: params.parsed("since")?,
         until: params.parsed("until")?,
         roots_only: params.flag("roots", false)?,
@@ -75,12 +77,20 @@ async fn cursor(shared: &Shared, params: &QueryParams) -> Result<Option<Dispatch
     }
 }
 
-/// What a redispatch took over from the earlier dispatch, or would, and why.
+/// What a redispatch took over from the earlier dispatch, or would, and why. With `reuse`: what
+/// dispatching it again would take over, also if it is a redispatch itself.
 pub(super) async fn redispatch_plan(
     State(shared): App,
     DispatchPath(dispatch): DispatchPath,
+    params: QueryParams,
 ) -> Result<Json<serde_json::Value>, Refusal> {
-    let nodes = shared.handle.redispatch_plan(&dispatch).await?;
+    let nodes = match params.last("reuse") {
+        None => shared.handle.redispatch_plan(&dispatch).await?,
+        Some(_) => {
+            let reuse = params.flag("reuse", true)?;
+            shared.handle.redispatch_preview(&dispatch, reuse).await?
+        }
+    };
     Ok(Json(serde_json::json!({ "dispatch_id": dispatch, "nodes": nodes })))
 }
 
@@ -96,6 +106,23 @@ pub(super) struct Dispatch {
     /// The assets of the dispatch and the lattice that are there, with their sizes in bytes.
     assets: Sizes,
     nodes: Vec<Node>,
+}
+
+/// The edges of a dispatch. They never change.
+#[derive(Debug, Serialize)]
+pub(super) struct Edges {
+    dispatch_id: DispatchId,
+    /// Grouped by target.
+    edges: Vec<Edge>,
+}
+
+/// Shows how the nodes of a dispatch hang together.
+pub(super) async fn graph(
+    State(shared): App,
+    DispatchPath(dispatch): DispatchPath,
+) -> Result<Json<Edges>, Refusal> {
+    let edges = shared.handle.record(&dispatch).await?.edges;
+    Ok(Json(Edges { dispatch_id: dispatch, edges }))
 }
 
 /// Waits as long as the query asks, but no longer than until the dispatch has ended.

@@ -28,6 +28,7 @@ fn table() -> Table<Arc<Shared>> {
         .get("/api/v3/dispatches", dispatches::list)
         .post("/api/v3/dispatches", intake::create)
         .get("/api/v3/dispatches/{dispatch}", dispatches::show)
+        .get("/api/v3/dispatches/{dispatch}/graph", dispatches::graph)
         .get("/api/v3/dispatches/{dispatch}/summary", dispatches::summary)
         .get("/api/v3/dispatches/{dispatch}/events", events::of_one)
         .get("/api/v3/dispatches/{dispatch}/result", contents::result)

@@ -168,6 +168,14 @@ async fn a_redispatch_takes_a_new_workflow() {
     let plan = server.get(&format!("/api/v3/dispatches/{new}/redispatch-plan")).await.json();
     let verdicts = [&plan["nodes"][0]["verdict"], &plan["nodes"][1]["verdict"]];
     assert_eq!(verdicts, [&json!("run_again"), &json!("reused")]);
+    // What would be taken over the next time is another question.
+    server.get(&format!("/api/v3/dispatches/{new}?wait=30")).await;
+    let path = format!("/api/v3/dispatches/{new}/redispatch-plan");
+    let next = server.get(&format!("{path}?reuse=true")).await.json();
+    assert_eq!(next["nodes"][0]["verdict"], "reused");
+    let next = server.get(&format!("{path}?reuse=false")).await.json();
+    assert_eq!(next["nodes"][0]["reason"], "not_asked");
+    assert_eq!(server.get(&format!("{path}?reuse=maybe")).await.status, 422);
     server.stop().await;
 }
 

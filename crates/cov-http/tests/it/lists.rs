@@ -51,6 +51,9 @@ async fn filters_are_by_name_time_and_parent() {
     assert_eq!(list("name=one").await, [one.as_str()]);
     assert_eq!(list("name=two+%26+three").await, [two.as_str()]);
     assert_eq!(list("name=o").await, [""; 0]);
+    let begin: String = one.chars().take(8).collect();
+    assert_eq!(list(&format!("prefix={begin}")).await, [one.as_str()]);
+    assert_eq!(list("prefix=%25").await, [""; 0]);
     let shown = server.get(&format!("/api/v3/dispatches/{two}")).await.json();
     let second = shown["created_at"].as_str().unwrap();
     assert_eq!(list(&format!("since={second}")).await, [two.as_str()]);

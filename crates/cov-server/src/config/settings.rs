@@ -53,12 +53,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         key: "listen",
         shape: Shape::Value("ADDRESS"),
         default: "127.0.0.1:48008",
-        expects: "an address and a port, such as 127.0.0.1:48008",
-        help: "Address and port to listen on",
+        expects: "an address and a port, such as 127.0.0.1:48008, or unix: and the path of a socket",
+        help: "Address and port to listen on, or unix:PATH",
         more: "Port 0 takes a free port; the line that the server prints when it is ready names it. \
                An address that is not of this machine alone also needs `insecure`. The Covalent SDK \
                looks for its server at port 48008 of `localhost`, unless it is configured otherwise. \
-               The SDK's own variable `COVALENT_SVC_PORT` is not read.",
+               The SDK's own variable `COVALENT_SVC_PORT` is not read. `unix:PATH` makes a socket \
+               that only processes of this user can connect to; `cov` and the Rust client take the \
+               same address, the SDK needs a port.",
     },
     Setting {
         key: "data_dir",

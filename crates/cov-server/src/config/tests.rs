@@ -32,7 +32,10 @@ fn defaults_follow_the_users_folders() {
     let config = Config::load(&sources(&[], &[])).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:48008");
     assert_eq!(config.data_dir, PathBuf::from("/home/ada/.local/share/cov"));
-    assert_eq!(config, Config { listen: config.listen, ..Config::embedded(&config.data_dir) });
+    assert_eq!(
+        config,
+        Config { listen: config.listen.clone(), ..Config::embedded(&config.data_dir) }
+    );
 
     let elsewhere = Config::load(&sources(&[("XDG_DATA_HOME", "/data")], &[])).unwrap();
     assert_eq!(elsewhere.data_dir, PathBuf::from("/data/cov"));
@@ -59,7 +62,7 @@ fn the_command_line_beats_the_environment_beats_the_file_beats_the_default() {
     assert_eq!(config.grace, Duration::from_millis(3500));
     assert_eq!(config.log_level, "warn");
     assert_eq!(config.limits.nodes, 9);
-    assert_eq!(config.listen.port(), 48008);
+    assert_eq!(config.listen.tcp().unwrap().port(), 48008);
 }
 
 #[test]

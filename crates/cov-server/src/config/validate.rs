@@ -1,6 +1,6 @@
 //! What a configuration must be, beyond the types of its values. All faults are reported at once.
 
-use super::{Config, Fault, WORKERS_MAX, is_local, not_expected};
+use super::{Config, Fault, WORKERS_MAX, not_expected};
 
 const BYTES_MIN: u64 = 1024;
 
@@ -9,7 +9,7 @@ impl Config {
     #[must_use]
     pub fn validate(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        if !is_local(self.listen.ip()) && !self.insecure {
+        if !self.listen.is_local() && !self.insecure {
             faults.push(Fault::new(
                 format!("{} can be reached from other machines, and there is no protection yet: whoever reaches the server can run programs as its user", self.listen),
                 "listen on 127.0.0.1, or add --insecure (COV_INSECURE=true) if everybody in that network may do that",

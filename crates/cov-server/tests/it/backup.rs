@@ -61,7 +61,7 @@ async fn a_backup_that_breaks_midway_does_not_look_whole() {
     let content = fill(data.path()).await;
     let config = Config { python: Some("/no/python".into()), ..Config::embedded(data.path()) };
     let server = Builder::new(config).start().await.unwrap();
-    let client = Client::builder(format!("http://{}", server.address()));
+    let client = Client::builder(server.url());
     let client = client.retry(RetryPolicy::never()).build().unwrap();
     let (arrived, end) = receive(&client).await;
     end.unwrap();

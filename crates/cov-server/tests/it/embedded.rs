@@ -45,7 +45,7 @@ async fn two_servers_of_one_program_do_not_share_a_data_directory() {
     let server = Builder::new(config(&data)).start().await.unwrap();
     let error = Builder::new(config(&data)).start().await.unwrap_err();
     assert_eq!((error.kind(), error.exit_code()), (Kind::Data, 4));
-    let taken = Config { listen: server.address(), ..config(&data) };
+    let taken = Config { listen: server.address().clone(), ..config(&data) };
     let error = Builder::new(taken).start().await.unwrap_err();
     assert_eq!((error.kind(), error.exit_code()), (Kind::Listen, 3));
     server.stop().await;
@@ -59,4 +59,21 @@ async fn a_configuration_is_checked_before_anything_starts() {
     let error = Builder::new(faulty).start().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Config);
     assert!(!folder.exists());
+}
+
+#[tokio::test]
+async fn a_server_on_a_unix_socket_is_reached_by_its_address_and_leaves_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let socket = data.path().join("run").join("server.sock");
+    let listen = format!("unix:{}", socket.display()).parse().unwrap();
+    let server = Builder::new(Config { listen, ..config(&data) }).start().await.unwrap();
+    assert_eq!(server.url(), format!("unix:{}", socket.display()));
+    let client = cov_client::Client::builder(server.url()).build().unwrap();
+    assert!(client.ready().await.unwrap());
+    let nobody = "nobody".parse().unwrap();
+    let said = client.get_result(&nobody, false, true).await.unwrap_err().to_string();
+    assert!(said.contains("server.sock"), "{said}");
+    server.stop().await;
+    assert!(!socket.exists());
+    assert_eq!(client.ready().await.unwrap_err().kind(), cov_client::Kind::Unreachable);
 }
