@@ -1,7 +1,7 @@
 """The archive in which values travel: Covalent's layout, byte for byte.
 
-Two offsets (u64, big-endian), a JSON header, the value's printed form, and the pickled value in
-base64 up to the end. The header may name another encoding than cloudpickle.
+Two offsets (u64, big-endian), a JSON header, the value's printed form, and the encoded value in
+base64 up to the end. It is pickled unless the header names another encoding.
 """
 
 from __future__ import annotations
@@ -13,9 +13,19 @@ from typing import Any, Dict, Iterator, NamedTuple, Optional, Union
 
 import cloudpickle
 
+from . import plain
+from .plain import NoCrossing
+
+CLOUDPICKLE = "cloudpickle"
+
 _PREFIX_BYTES = 16
 # A multiple of three, so that the pieces' base64 forms can be joined.
 _PIECE_BYTES = 3 * 256 * 1024
+
+_UNREAD = (
+    "cannot be read by Python, which reads cloudpickle, json and array; "
+    'a Rust electron says `output = "json"` for it'
+)
 
 PY_VERSION = platform.python_version()
 
@@ -30,15 +40,29 @@ class Archive(NamedTuple):
     header: Dict[str, Any]
     data: memoryview
 
-    def load(self) -> Any:
-        """Decodes the value."""
+    def encoding(self) -> str:
+        """How the value is encoded."""
+        return str(self.header.get("encoding") or CLOUDPICKLE)
+
+    def load(self, what: str) -> Any:
+        """Decodes the value; `what` says which one it is when it cannot be read."""
+        encoding = self.encoding()
+        if encoding not in (CLOUDPICKLE, plain.JSON, plain.ARRAY):
+            raise NoCrossing(f"{what}, {self._kind()}encoded as {encoding}, {_UNREAD}")
         raw = binascii.a2b_base64(self.data)
-        encoding = self.header.get("encoding", "cloudpickle")
-        if encoding == "cloudpickle":
+        if encoding == CLOUDPICKLE:
             return cloudpickle.loads(raw)
-        if encoding == "json":
+        if encoding == plain.JSON:
             return json.loads(raw)
-        raise TypeError(f"this value is encoded as {encoding}, which Python tasks cannot read")
+        try:
+            return plain.from_array(raw)
+        except NoCrossing as error:
+            raise NoCrossing(f"{what}, encoded as array, cannot be read: {error}") from None
+
+    def _kind(self) -> str:
+        attrs = self.header.get("attrs")
+        name = attrs.get("name") if isinstance(attrs, dict) else None
+        return f"a `{name}` " if name else ""
 
 
 def parse(archive: Union[bytes, memoryview]) -> Archive:
@@ -67,35 +91,57 @@ class Written(NamedTuple):
 
     head: bytes
     printed: bytes
-    pickled: bytes
+    data: bytes
 
     def size(self) -> int:
         """Bytes that the archive will have."""
-        return len(self.head) + len(self.printed) + (len(self.pickled) + 2) // 3 * 4
+        return len(self.head) + len(self.printed) + (len(self.data) + 2) // 3 * 4
 
     def pieces(self) -> Iterator[bytes]:
         """The archive, from front to end."""
         yield self.head
         yield self.printed
-        view = memoryview(self.pickled)
+        view = memoryview(self.data)
         for start in range(0, len(view), _PIECE_BYTES):
             yield binascii.b2a_base64(view[start : start + _PIECE_BYTES], newline=False)
 
 
-def write(value: Any) -> Written:
-    """Pickles a value and prepares its archive."""
-    pickled = cloudpickle.dumps(value)
+def write(value: Any, encoding: str, what: str) -> Written:
+    """Encodes a value and prepares its archive; `what` says which one it is."""
+    data = _encode(value, encoding, what)
     printed = _printed(value)
     header = {
         "py_version": PY_VERSION,
         "cloudpickle_version": cloudpickle.__version__,
         "attrs": {"doc": _doc(value), "name": _name(value)},
     }
+    if encoding != CLOUDPICKLE:
+        header["encoding"] = encoding
     header_json = json.dumps(header).encode("ascii")
     string_offset = _PREFIX_BYTES + len(header_json)
     data_offset = string_offset + len(printed)
     offsets = string_offset.to_bytes(8, "big") + data_offset.to_bytes(8, "big")
-    return Written(offsets + header_json, printed, pickled)
+    return Written(offsets + header_json, printed, data)
+
+
+def _encode(value: Any, encoding: str, what: str) -> bytes:
+    if encoding == CLOUDPICKLE:
+        return cloudpickle.dumps(value)  # type: ignore[no-any-return]
+    kind = plain.type_name(value)
+    try:
+        if encoding == plain.JSON:
+            return plain.to_json(value)
+        if encoding == plain.ARRAY:
+            return plain.to_array(value)
+    except NoCrossing as error:
+        raise NoCrossing(
+            f"{what}, a `{kind}` in Python, cannot be encoded as {encoding}: {error}. "
+            "As cloudpickle, only Python would read it"
+        ) from None
+    raise NoCrossing(
+        f"{what}, a `{kind}` in Python, cannot be encoded as {encoding}, which Python does not "
+        "write; it writes cloudpickle, json and array"
+    )
 
 
 def _printed(value: Any) -> bytes:

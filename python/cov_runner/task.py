@@ -7,9 +7,9 @@ import os
 import sys
 import traceback
 from types import TracebackType
-from typing import Any, Dict, NamedTuple, Optional, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
 
-from . import archive
+from . import archive, modules, named, plain
 from .frames import Blob, File, Task
 from .hooks import Hooks
 from .space import check_space, when_there_is_space
@@ -66,17 +66,41 @@ def _run(task: Task) -> archive.Written:
     _go_to(task)
     hooks = Hooks(None if task.hooks is None else _content(task.hooks), task.run_callables)
     injected = hooks.before()
-    output = _call(task, function, injected)
+    if function.encoding() == plain.JSON:
+        return _run_named(task, function, injected, hooks)
+    what = f"the function of node {task.node}"
+    output = _call(task, function.load(what), None, injected)
     hooks.after()
-    return archive.write(output)
+    return archive.write(output, archive.CLOUDPICKLE, f"the output of node {task.node}")
 
 
-def _call(task: Task, function: archive.Archive, injected: Dict[str, Any]) -> Any:
-    callable_ = function.load()
-    args = [archive.parse(_content(blob)).load() for _, blob in task.args]
-    kwargs = {name: archive.parse(_content(blob)).load() for name, _, blob in task.kwargs}
+def _run_named(
+    task: Task, function: archive.Archive, injected: Dict[str, Any], hooks: Hooks
+) -> archive.Written:
+    document = function.load(f"the function of node {task.node}")
+    target = named.read(document, task.node)
+    folders = target.folders(None if task.work_dir is None else os.getcwd())
+    with modules.importable(folders):
+        output = _call(task, named.find(target, folders), target.shapes, injected)
+        hooks.after()
+        what = f"the output of node {task.node} (`{target.name}`)"
+        return archive.write(output, target.output, what)
+
+
+def _call(
+    task: Task,
+    callable_: Callable[..., Any],
+    shapes: Optional[List[Any]],
+    injected: Dict[str, Any],
+) -> Any:
+    args = named.arguments(shapes, [_value(node, blob) for node, blob in task.args])
+    kwargs = {name: _value(node, blob) for name, node, blob in task.kwargs}
     kwargs.update(injected)
     return callable_(*args, **kwargs)
+
+
+def _value(node: int, blob: Blob) -> Any:
+    return archive.parse(_content(blob)).load(f"the output of node {node}")
 
 
 def _content(blob: Blob) -> Union[bytes, memoryview]:
@@ -158,6 +182,9 @@ def _remove(path: str) -> None:
 
 
 def _format(error: BaseException) -> str:
+    if isinstance(error, (plain.NoCrossing, named.NotFound)):
+        # Where in our own code that was found is of no interest.
+        return f"{error}\n"
     place = _user_frames(error.__traceback__)
     return "".join(traceback.TracebackException(type(error), error, place).format())
 

@@ -8,6 +8,9 @@ mod endings;
 mod hooks;
 #[cfg(test)]
 mod interpreter;
+mod keeper;
+#[cfg(test)]
+mod languages;
 #[cfg(test)]
 mod processes;
 #[cfg(test)]
