@@ -9,7 +9,7 @@ use cov_core::manifest::LatticeInfo;
 use cov_core::result::Summary;
 use cov_core::status::Status;
 use cov_core::time::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
 use crate::error::Error;
@@ -27,6 +27,8 @@ pub struct Filter {
     pub statuses: Vec<Status>,
     /// Only dispatches of a lattice with this name.
     pub name: Option<String>,
+    /// Only dispatches whose id begins with this.
+    pub prefix: Option<String>,
     /// Only dispatches that were registered at this time or later.
     pub since: Option<Timestamp>,
     /// Only dispatches that were registered before this time.
@@ -47,6 +49,7 @@ impl Default for Filter {
         Self {
             statuses: Vec::new(),
             name: None,
+            prefix: None,
             since: None,
             until: None,
             roots_only: false,
@@ -70,7 +73,7 @@ pub struct Page {
 }
 
 /// A dispatch with its electrons, as of one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dispatch {
     /// The short record.
     #[serde(flatten)]
@@ -88,7 +91,7 @@ pub struct Dispatch {
 }
 
 /// One node of a dispatch, as of one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Its id.
     pub node_id: NodeId,
@@ -161,7 +164,7 @@ impl Client {
 }
 
 fn path_of(filter: &Filter) -> String {
-    let Filter { statuses, name, since, until, roots_only, cursor, limit, offset } = filter;
+    let Filter { statuses, name, prefix, since, until, roots_only, cursor, limit, offset } = filter;
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("limit", &limit.to_string());
     query.append_pair("offset", &offset.to_string());
@@ -171,7 +174,8 @@ fn path_of(filter: &Filter) -> String {
     let times = [("since", since), ("until", until)];
     let texts = times.map(|(name, at)| (name, at.map(|at| at.to_string())));
     let cursor = ("cursor", cursor.as_ref().map(ToString::to_string));
-    for (name, value) in texts.into_iter().chain([("name", name.clone()), cursor]) {
+    let words = [("name", name.clone()), ("prefix", prefix.clone()), cursor];
+    for (name, value) in texts.into_iter().chain(words) {
         if let Some(value) = value {
             query.append_pair(name, &value);
         }
@@ -202,6 +206,7 @@ mod tests {
         );
         let named = Filter {
             name: Some("a & b".into()),
+            prefix: Some("6f".into()),
             since: Some(Timestamp::from_micros(0)),
             roots_only: true,
             cursor: Some("d-1".parse().unwrap()),
@@ -210,7 +215,7 @@ mod tests {
         assert_eq!(
             path_of(&named),
             "/api/v3/dispatches?limit=20&offset=0&since=1970-01-01T00%3A00%3A00.000000\
-             &name=a+%26+b&cursor=d-1&roots=true"
+             &name=a+%26+b&prefix=6f&cursor=d-1&roots=true"
         );
     }
 }

@@ -109,10 +109,23 @@ impl Handle {
         if let Some(stored) = self.read_asset(dispatch, address).await? {
             return redispatch::read_plan(stored).await;
         }
+        self.redispatch_preview(dispatch, true).await
+    }
+
+    /// What dispatching it again, unchanged, would take over, node by node, and why. Changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// There is no such dispatch.
+    pub async fn redispatch_preview(
+        &self,
+        dispatch: &DispatchId,
+        reuse: bool,
+    ) -> Result<Vec<NodePlan>, Error> {
         let record = self.shared.store.record(dispatch).await?;
         let manifest = redispatch::manifest_of(&self.shared, &record).await?;
         let graph = manifest.graph(self.shared.options.nodes_max)?;
-        redispatch::plan_against(&record, &manifest, &graph, true)
+        redispatch::plan_against(&record, &manifest, &graph, reuse)
     }
 
     /// Starts a registered dispatch, durably. Does nothing if it was started before.
@@ -340,10 +353,24 @@ impl Handle {
 
     /// Gives every announced asset its content, where another upload has brought it.
     pub(crate) async fn complete_assets(&self, dispatch: &DispatchId) -> Result<(), Error> {
-        let Awaited { assets, .. } = self.shared.store.awaited(dispatch).await?;
-        if assets.is_empty() {
-            return Ok(());
+        let (changes, missing) = self.known_of_awaited(dispatch).await?;
+        if !missing.is_empty() {
+            return Err(Error::AssetsMissing { dispatch: dispatch.clone(), missing });
         }
+        self.commit_now(dispatch, changes).await
+    }
+
+    /// As [`Handle::complete_assets`], but what is missing stays so.
+    pub(crate) async fn complete_what_is_known(&self, dispatch: &DispatchId) -> Result<(), Error> {
+        let (changes, _missing) = self.known_of_awaited(dispatch).await?;
+        self.commit_now(dispatch, changes).await
+    }
+
+    async fn known_of_awaited(
+        &self,
+        dispatch: &DispatchId,
+    ) -> Result<(Vec<Change>, Vec<AssetAddress>), Error> {
+        let Awaited { assets, .. } = self.shared.store.awaited(dispatch).await?;
         let announced: Vec<Announced> = assets.iter().map(|(_, announced)| *announced).collect();
         let known = self.shared.store.known_contents(&announced).await?;
         let mut changes = Vec::new();
@@ -354,8 +381,12 @@ impl Handle {
                 None => missing.push(address),
             }
         }
-        if !missing.is_empty() {
-            return Err(Error::AssetsMissing { dispatch: dispatch.clone(), missing });
+        Ok((changes, missing))
+    }
+
+    async fn commit_now(&self, dispatch: &DispatchId, changes: Vec<Change>) -> Result<(), Error> {
+        if changes.is_empty() {
+            return Ok(());
         }
         let at = self.shared.clock.now();
         self.shared.committer.commit(ChangeSet { dispatch: dispatch.clone(), at, changes }).await

@@ -204,6 +204,8 @@ pub struct Query {
     pub ids: Vec<DispatchId>,
     /// Only these states; all if empty.
     pub statuses: Vec<Status>,
+    /// Only dispatches whose id begins with this. A text that no id can have matches none.
+    pub prefix: Option<String>,
     /// Only dispatches without a parent.
     pub roots_only: bool,
     /// Only dispatches of a lattice with this name.
@@ -228,6 +230,7 @@ impl Default for Query {
         Self {
             ids: Vec::new(),
             statuses: Vec::new(),
+            prefix: None,
             roots_only: false,
             name: None,
             since: None,

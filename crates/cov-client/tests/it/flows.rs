@@ -5,7 +5,7 @@ use cov_client::{Client, Event, Filter, Kind, Workflow, blocking, saved};
 use cov_core::asset::{AssetAddress, AssetKey, SmallContent};
 use cov_core::bundle::Bundle;
 use cov_core::executor::ExecutorSpec;
-use cov_core::graph::NodeKind;
+use cov_core::graph::{Edge, EdgeKind, NodeKind};
 use cov_core::ids::NodeId;
 use cov_core::manifest::{LatticeInfo, ManifestNode};
 use cov_core::result::Fetched;
@@ -34,6 +34,34 @@ fn bundle(size: usize) -> Bundle {
     let inputs = bundle.content(inputs.to_archive().into());
     bundle.asset(AssetAddress::of_dispatch(AssetKey::Inputs), inputs);
     bundle
+}
+
+#[tokio::test]
+async fn what_is_behind_a_state_can_be_asked_for() {
+    let server = Server::with_threes().await;
+    let mut flow = bundle(10);
+    let edge =
+        Edge { source: NodeId(0), target: NodeId(1), name: String::new(), kind: EdgeKind::Arg(0) };
+    flow.manifest.edges.push(edge.clone());
+    let record = server.client.dispatch_sync(&Workflow::new(flow)).await.unwrap();
+    let id = record.dispatch_id;
+    assert_eq!(server.client.edges(&id).await.unwrap(), [edge]);
+    let node = server.client.node(&id, NodeId(0)).await.unwrap();
+    assert_eq!((node.node.status, node.failure), (Status::Completed, None));
+    let missing = server.client.node(&id, NodeId(7)).await.unwrap_err();
+    assert_eq!(missing.kind(), Kind::NotFound);
+    for (reuse, verdict, reason) in
+        [(true, "reused", "unchanged"), (false, "run_again", "not_asked")]
+    {
+        let plan = server.client.redispatch_preview(&id, reuse).await.unwrap();
+        assert_eq!((plan[0].verdict.as_str(), plan[0].reason.as_str()), (verdict, reason));
+    }
+    let executors = server.client.executors().await.unwrap();
+    assert!(executors.iter().any(|one| one.name == "local" && one.slots == 4), "{executors:?}");
+    let prefix = Some(id.as_str()[..8].to_owned());
+    let found = server.client.list(&Filter { prefix, ..Filter::default() }).await.unwrap();
+    assert_eq!((found.total, &found.dispatches[0].dispatch_id), (1, &id));
+    server.stop().await;
 }
 
 async fn total(client: &Client) -> u64 {

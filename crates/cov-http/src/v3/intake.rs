@@ -11,8 +11,10 @@ use cov_core::asset::{Announced, SmallContent};
 use cov_core::error::ErrorCode;
 use cov_core::ids::{DispatchId, Sha1Digest};
 use cov_core::manifest::document::{Document, MEDIA_TYPE, Parts, Source};
+use cov_core::manifest::ended::EndedDocument;
 use cov_dispatcher::Order;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::sync::SemaphorePermit;
 
 use super::commands::Accepted;
@@ -59,6 +61,39 @@ pub(super) async fn redispatch(
     take_in(shared, headers, body, Wanted { start, chosen, redispatch_of }).await
 }
 
+/// A dispatch that was taken over.
+#[derive(Debug, Serialize)]
+pub(super) struct Imported {
+    #[serde(flatten)]
+    accepted: Accepted,
+    /// Whether nothing of it was there before.
+    new: bool,
+}
+
+/// Takes over a dispatch that ended elsewhere, as it is. It never runs.
+pub(super) async fn import(
+    State(shared): App,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Imported>, Refusal> {
+    if !is_framed(&headers) {
+        let said = format!("a dispatch that ended is sent as {MEDIA_TYPE}");
+        return Err(Refusal::new(ErrorCode::InvalidParameter, said));
+    }
+    let mut stream = Stream::new(&shared, &headers, body)?;
+    let take_apart = |EndedDocument { workflow, outcome }| (workflow.into_parts(), outcome);
+    let ((parts, outcome), permit) = framed_manifest(&shared, &mut stream, take_apart).await?;
+    let order = Order { parts, redispatch_of: None, outcome: Some(Box::new(outcome)) };
+    let mut intake = shared.handle.take_in(order).await?;
+    drop(permit);
+    let new = intake.is_new();
+    while let Some(chunk) = stream.next().await? {
+        intake.write(chunk).await?;
+    }
+    let registered = intake.finish().await?;
+    Ok(Json(Imported { accepted: Accepted::begun(&shared, registered, false).await?, new }))
+}
+
 /// Whether the body is a manifest, alone or with contents behind it.
 pub(super) fn is_framed(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -78,20 +113,14 @@ async fn take_in(
     body: Body,
     wanted: Wanted,
 ) -> Result<Response, Refusal> {
-    let limits = &shared.options.limits;
     let framed = is_framed(headers);
-    let limit = match framed {
-        true => limits.upload_bytes.saturating_add(limits.manifest_bytes),
-        false => limits.manifest_bytes,
-    };
-    let mut stream =
-        Stream { chunks: Chunks::new(body, headers, limit, limits)?, rest: Bytes::new() };
+    let mut stream = Stream::new(shared, headers, body)?;
     let (mut parts, permit) = match framed {
-        true => framed_manifest(shared, &mut stream).await?,
+        true => framed_manifest(shared, &mut stream, Document::into_parts).await?,
         false => whole_manifest(shared, &mut stream).await?,
     };
     parts.manifest.dispatch_id = parts.manifest.dispatch_id.or(wanted.chosen);
-    let order = Order { parts, redispatch_of: wanted.redispatch_of };
+    let order = Order { parts, redispatch_of: wanted.redispatch_of, outcome: None };
     let mut intake = shared.handle.take_in(order).await?;
     drop(permit);
     while let Some(chunk) = stream.next().await? {
@@ -114,6 +143,15 @@ struct Stream {
 }
 
 impl Stream {
+    fn new(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<Self, Refusal> {
+        let limits = &shared.options.limits;
+        let limit = match is_framed(headers) {
+            true => limits.upload_bytes.saturating_add(limits.manifest_bytes),
+            false => limits.manifest_bytes,
+        };
+        Ok(Self { chunks: Chunks::new(body, headers, limit, limits)?, rest: Bytes::new() })
+    }
+
     async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
         match self.rest.is_empty() {
             true => self.chunks.next().await,
@@ -149,10 +187,11 @@ async fn permit(shared: &Shared, size: Option<u64>) -> Result<Permit<'_>, Refusa
     shared.large_manifests.acquire().await.map(Some).map_err(stopping)
 }
 
-async fn framed_manifest<'a>(
+async fn framed_manifest<'a, D: DeserializeOwned + 'static, P: Send + 'static>(
     shared: &'a Shared,
     stream: &mut Stream,
-) -> Result<(Parts, Permit<'a>), Refusal> {
+    take_apart: fn(D) -> P,
+) -> Result<(P, Permit<'a>), Refusal> {
     let size = stream.exactly(4).await?.get_u32_le();
     let limit = shared.options.limits.manifest_bytes;
     if u64::from(size) > limit {
@@ -161,7 +200,7 @@ async fn framed_manifest<'a>(
     }
     let permit = permit(shared, Some(size.into())).await?;
     let bytes = stream.exactly(size as usize).await?;
-    Ok((parse(bytes).await?, permit))
+    Ok((parse(bytes, take_apart).await?, permit))
 }
 
 /// A manifest alone: nothing follows, whatever it says of its assets.
@@ -174,7 +213,7 @@ async fn whole_manifest<'a>(
     while let Some(chunk) = stream.next().await? {
         bytes.extend_from_slice(&chunk);
     }
-    let mut parts = parse(bytes.freeze()).await?;
+    let mut parts = parse(bytes.freeze(), Document::into_parts).await?;
     for source in &mut parts.sources {
         if *source == Source::Body {
             *source = Source::Elsewhere;
@@ -183,9 +222,12 @@ async fn whole_manifest<'a>(
     Ok((parts, permit))
 }
 
-async fn parse(bytes: Bytes) -> Result<Parts, Refusal> {
+async fn parse<D: DeserializeOwned + 'static, P: Send + 'static>(
+    bytes: Bytes,
+    take_apart: fn(D) -> P,
+) -> Result<P, Refusal> {
     let is_small = bytes.len() <= PARSED_INLINE_BYTES_MAX;
-    let parse = move || body::parse::<Document>(&bytes, "body").map(Document::into_parts);
+    let parse = move || body::parse::<D>(&bytes, "body").map(take_apart);
     if is_small {
         return parse();
     }

@@ -42,6 +42,7 @@ fn table() -> Table<Arc<Shared>> {
         .get("/api/v3/dispatches/{dispatch}/nodes/{node}", nodes::show)
         .get("/api/v3/dispatches/{dispatch}/nodes/{node}/{key}", contents::of_node)
         .post("/api/v3/contents/known", intake::known)
+        .post("/api/v3/import", intake::import)
         .get("/api/v3/events", events::of_all)
         .get("/api/v3/executors", executors::list)
         .get("/api/v3/openapi.json", openapi::document)

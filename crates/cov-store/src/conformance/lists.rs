@@ -55,6 +55,9 @@ pub async fn lists_are_filtered_sorted_and_cut(harness: &mut dyn Harness) {
     let strangers = (0..40_000).map(|number| id(&format!("no{number}")));
     let many = Query { ids: strangers.chain([id("d2")]).collect(), ..every.clone() };
     let states = Query { statuses: vec![Status::Running, Status::Failed], ..every.clone() };
+    let begun = Query { prefix: Some("d".into()), statuses: vec![Status::Failed], ..every.clone() };
+    let whole = Query { prefix: Some("d4".into()), ..every.clone() };
+    let longer = Query { prefix: Some("d4%".into()), ..every.clone() };
     let roots = Query { roots_only: true, ..every.clone() };
     let page = Query { offset: 1, limit: 2, ..every.clone() };
     let behind = Query { offset: 99, ..every.clone() };
@@ -81,6 +84,9 @@ pub async fn lists_are_filtered_sorted_and_cut(harness: &mut dyn Harness) {
         (ids, "d4 d0", 2),
         (many, "d2", 1),
         (states, "d4 d2 d1", 3),
+        (begun, "d2", 1),
+        (whole, "d4", 1),
+        (longer, "", 0),
         (roots, "d5 d4 d2 d1 d0", 5),
         (page, "d4 d3", 6),
         (behind, "", 6),

@@ -329,7 +329,9 @@ impl State {
         let listed = self.order.get(listed).unwrap_or_default();
         let entries = listed.iter().filter_map(|id| Some((id, self.entry(id).ok()?)));
         entries.filter(move |(dispatch, entry)| {
-            (query.ids.is_empty() || query.ids.contains(dispatch)) && is_asked_for(entry, query)
+            (query.ids.is_empty() || query.ids.contains(dispatch))
+                && query.prefix.as_ref().is_none_or(|prefix| dispatch.as_str().starts_with(prefix))
+                && is_asked_for(entry, query)
         })
     }
 

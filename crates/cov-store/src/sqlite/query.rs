@@ -271,6 +271,11 @@ fn push_conditions(query: &mut QueryBuilder<Sqlite>, asked: &Query) {
         }
         query.push(")");
     }
+    if let Some(prefix) = &asked.prefix {
+        // As a range, so that the index of ids is used. No id has a character above `z`.
+        query.push(" AND dispatch_id >= ").push_bind(prefix.clone());
+        query.push(" AND dispatch_id < ").push_bind(format!("{prefix}{{"));
+    }
     if asked.roots_only {
         query.push(" AND parent_id IS NULL");
     }
