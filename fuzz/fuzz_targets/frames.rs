@@ -2,13 +2,14 @@
 
 #![no_main]
 
-use cov_core::frames::{FromRunner, FromZygote, Message, ToRunner, ToZygote};
+use cov_core::frames::{FromRunner, FromZygote, Message, ToKeeper, ToRunner, ToZygote};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     check::<ToRunner>(bytes);
     check::<FromRunner>(bytes);
     check::<ToZygote>(bytes);
+    check::<ToKeeper>(bytes);
     check::<FromZygote>(bytes);
 });
 

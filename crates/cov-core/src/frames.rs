@@ -193,6 +193,41 @@ pub enum ToZygote {
     },
 }
 
+/// A program to start, as the operating system has its parts.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Launch {
+    /// The executable: a path, or a name that is looked for on the process's own `PATH`.
+    pub program: Vec<u8>,
+    /// What follows the program's name.
+    pub arguments: Vec<Vec<u8>>,
+    /// Environment variables, beside those of the server or instead of them.
+    pub variables: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The folder to start in, which exists; without it, that of the server.
+    pub folder: Option<Vec<u8>>,
+    /// How large the process's address space may become. Bytes.
+    pub memory_bytes_max: Option<u64>,
+}
+
+/// What the server tells the keeper of processes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ToKeeper {
+    /// Start a process in a group of its own. Its standard input, output and error stream are
+    /// attached to the frame's first byte, in this order.
+    Start {
+        /// The number by which server and keeper call it.
+        process: u64,
+        /// What to start.
+        launch: Launch,
+    },
+    /// End a process and all that it started.
+    Kill {
+        /// Which.
+        process: u64,
+        /// Milliseconds between SIGTERM and SIGKILL.
+        grace_ms: u64,
+    },
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Exit {
@@ -202,7 +237,7 @@ pub enum Exit {
     Signal(u32),
 }
 
-/// What the zygote tells the server.
+/// What the zygote tells the server. The keeper of processes tells the same of its processes.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum FromZygote {
     /// Always first: runners can be forked.
@@ -292,6 +327,10 @@ impl Message for FromRunner {
 
 impl Message for ToZygote {
     const BYTES_MAX: usize = 1024;
+}
+
+impl Message for ToKeeper {
+    const BYTES_MAX: usize = 4 * 1024 * 1024;
 }
 
 impl Message for FromZygote {

@@ -1,6 +1,7 @@
 //! The hands: runs tasks. The only crate that starts processes. Knows tasks and attempts, not
 //! dispatches: it decides neither what runs next nor what a result means.
 
+pub mod keeper;
 pub mod local;
 
 use std::fmt::Debug;

@@ -32,6 +32,17 @@ use crate::signal::Signals;
 /// runners.
 const OPEN_FILES_MAX: u64 = 16 * 1024;
 
+/// Lets a server in this program run programs and commands: the first line of `main`. It returns
+/// at once, except where a server has started this program to keep what it runs; then it never
+/// returns. Without it, tasks in Python run, and others fail with a message that says so.
+///
+/// ```
+/// cov_server::init();
+/// ```
+pub fn init() {
+    cov_exec::keeper::init();
+}
+
 /// Runs a server until a signal ends it. Prints one line on the standard output when it is ready.
 ///
 /// # Errors

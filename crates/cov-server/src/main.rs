@@ -7,6 +7,7 @@ use cov_server::args::Args;
 use cov_server::{Config, Error};
 
 fn main() -> ExitCode {
+    cov_server::init();
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let args = match Args::parse(std::env::args_os(), environment.collect()) {

@@ -28,7 +28,8 @@ const REPORTS_MAX: usize = 1024;
 /// Folder in the data directory for what lives as long as the process.
 const RUN_FOLDER: &str = "run";
 
-/// Makes a [`Server`].
+/// Makes a [`Server`]. The program's `main` begins with [`init`](crate::init), if the server is to
+/// run more than Python.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), cov_server::Error> {

@@ -75,6 +75,9 @@ proptest! {
         if let Ok(Some((message, used))) = FromZygote::from_frame(&bytes) {
             prop_assert_eq!(message.to_frame().unwrap(), &bytes[..used]);
         }
+        if let Ok(Some((message, used))) = ToKeeper::from_frame(&bytes) {
+            prop_assert_eq!(message.to_frame().unwrap(), &bytes[..used]);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod endings;
 mod hooks;
 #[cfg(test)]
 mod interpreter;
+#[cfg(test)]
 mod keeper;
 #[cfg(test)]
 mod languages;

@@ -39,6 +39,19 @@ pub(crate) fn python() -> PathBuf {
     path
 }
 
+/// The program that stands in for a server as the keeper.
+pub(crate) fn keeper_program() -> PathBuf {
+    example("keeper")
+}
+
+/// An example of this crate, which stands beside the tests.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let path = own.ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(path.exists(), "{} is not there: cargo build --examples", path.display());
+    path
+}
+
 /// Whether the interpreter for tests can import this.
 pub(crate) fn has_module(name: &str) -> bool {
     let import =
