@@ -19,8 +19,12 @@ pub enum ErrorKind {
     Conflict,
     /// It is over a limit.
     TooLarge,
+    /// The caller did not say who it is, or what it said is not true.
+    Unauthenticated,
     /// The caller may not do this.
     Forbidden,
+    /// The caller asks too often.
+    TooMany,
     /// Try again later.
     Unavailable,
     /// The disk is full.
@@ -75,6 +79,14 @@ error_codes! {
     TriggerRefused = "COV1008", Invalid;
     /// What called the trigger did not prove that it may.
     SignatureMismatch = "COV1009", Forbidden;
+    /// There is no token with the request, or none that is valid.
+    Unauthenticated = "COV1010", Unauthenticated;
+    /// The token does not allow this.
+    ScopeMissing = "COV1011", Forbidden;
+    /// The caller sends more requests than it may.
+    RateLimited = "COV1012", TooMany;
+    /// There is no such token, or it was revoked.
+    TokenNotFound = "COV2005", NotFound;
     /// There is no such dispatch.
     DispatchNotFound = "COV2001", NotFound;
     /// The dispatch has no such node.
@@ -91,6 +103,8 @@ error_codes! {
     DigestMismatch = "COV2103", Conflict;
     /// The state of the dispatch or electron does not allow this.
     IllegalState = "COV2104", Conflict;
+    /// A token of that name exists.
+    TokenExists = "COV2105", Conflict;
     /// The store does not answer.
     StoreUnavailable = "COV3001", Unavailable;
     /// There is no space left for data.
@@ -101,6 +115,8 @@ error_codes! {
     Stopping = "COV3004", Unavailable;
     /// A stored dispatch did not pass its check and is set aside.
     Quarantined = "COV3005", Internal;
+    /// A quota that the operator has set is used up.
+    QuotaReached = "COV3006", StorageFull;
     /// A fault of the server.
     Internal = "COV5001", Internal;
 }

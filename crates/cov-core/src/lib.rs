@@ -8,6 +8,7 @@
 //! # Ok::<(), cov_core::transportable::Error>(())
 //! ```
 
+pub mod access;
 pub mod array;
 pub mod asset;
 pub mod backup;
@@ -19,6 +20,7 @@ pub mod frames;
 pub mod graph;
 pub mod ids;
 pub mod manifest;
+pub mod pickle;
 pub mod platform;
 pub mod result;
 pub mod state;

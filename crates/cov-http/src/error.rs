@@ -106,14 +106,19 @@ impl Refusal {
     pub(crate) fn public_detail(&self) -> &str {
         match self.code.kind() {
             ErrorKind::Unavailable => "The server cannot do this now; try again.",
-            ErrorKind::StorageFull => "There is no space left in the server's data directory.",
+            ErrorKind::StorageFull => match self.code {
+                ErrorCode::QuotaReached => "The server takes in nothing more: a quota is used up.",
+                _ => "There is no space left in the server's data directory.",
+            },
             ErrorKind::Internal => "Internal Server Error",
             ErrorKind::Malformed
             | ErrorKind::Invalid
             | ErrorKind::NotFound
             | ErrorKind::Conflict
             | ErrorKind::TooLarge
-            | ErrorKind::Forbidden => &self.detail,
+            | ErrorKind::Unauthenticated
+            | ErrorKind::Forbidden
+            | ErrorKind::TooMany => &self.detail,
         }
     }
 }
@@ -177,7 +182,9 @@ fn status_of(kind: ErrorKind) -> StatusCode {
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
         ErrorKind::Conflict => StatusCode::CONFLICT,
         ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorKind::Unauthenticated => StatusCode::UNAUTHORIZED,
         ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+        ErrorKind::TooMany => StatusCode::TOO_MANY_REQUESTS,
         ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -191,7 +198,9 @@ fn title_of(kind: ErrorKind) -> &'static str {
         ErrorKind::NotFound => "Not found",
         ErrorKind::Conflict => "The present state does not allow this",
         ErrorKind::TooLarge => "Over a limit",
+        ErrorKind::Unauthenticated => "A token is needed",
         ErrorKind::Forbidden => "Forbidden",
+        ErrorKind::TooMany => "Too many requests",
         ErrorKind::Unavailable => "Not available now",
         ErrorKind::StorageFull => "No space left",
         ErrorKind::Internal => "Internal error",
@@ -204,6 +213,10 @@ pub(crate) fn hint_of(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::DigestMismatch => Some("Upload the bytes that were announced."),
         ErrorCode::TooLarge => Some("Raise the limit in the server's configuration."),
         ErrorCode::ForeignOrigin => Some("Add the host to the server's allowed hosts."),
+        ErrorCode::Unauthenticated => Some("Send a valid token: Authorization: Bearer TOKEN."),
+        ErrorCode::ScopeMissing => Some("Use a token that has the scope."),
+        ErrorCode::RateLimited => Some("Wait as long as Retry-After says."),
+        ErrorCode::QuotaReached => Some("Purge old dispatches, or raise the quota."),
         ErrorCode::StorageFull => Some("Free space in the server's data directory."),
         ErrorCode::Overloaded | ErrorCode::StoreUnavailable | ErrorCode::Stopping => {
             Some("Try again.")
@@ -257,8 +270,12 @@ fn finish(refusal: &Refusal, status: StatusCode, mut response: Response) -> Resp
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert("x-error-code", HeaderValue::from_static(refusal.code.as_str()));
-    if matches!(refusal.code.kind(), ErrorKind::Unavailable | ErrorKind::StorageFull) {
+    let kind = refusal.code.kind();
+    if matches!(kind, ErrorKind::Unavailable | ErrorKind::StorageFull | ErrorKind::TooMany) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+    }
+    if kind == ErrorKind::Unauthenticated {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
 }

@@ -1,6 +1,7 @@
 //! The truth: what is stored here survives `kill -9`. The only place with SQL for the project's
 //! own data, and the only one that keeps assets. Decides nothing about dispatches.
 
+pub mod access;
 #[cfg(feature = "sqlite")]
 mod cache;
 #[cfg(feature = "test-util")]
@@ -15,11 +16,16 @@ mod files;
 mod memory;
 pub mod model;
 #[cfg(any(feature = "sqlite", feature = "test-util"))]
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(dead_code, reason = "only contents on disk are removed one by one")
+)]
 mod pins;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 pub mod triggers;
 
+pub use crate::access::AccessStore;
 #[cfg(feature = "test-util")]
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "sqlite")]

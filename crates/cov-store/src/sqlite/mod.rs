@@ -1,6 +1,7 @@
 //! The store in one SQLite file and a folder of large contents. One connection writes, a few
 //! read; every commit is durable before it is acknowledged. Holds no decision about dispatches.
 
+mod access;
 mod backup;
 mod commit;
 mod load;

@@ -36,6 +36,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../migrations/sqlite/0002_index_awaited_assets.sql"),
     ),
     (3, "create triggers", include_str!("../../migrations/sqlite/0003_create_triggers.sql")),
+    (4, "create tokens", include_str!("../../migrations/sqlite/0004_create_tokens.sql")),
 ];
 
 /// How long a statement waits for a lock that another process holds, such as a backup.

@@ -1,6 +1,8 @@
 //! Tests of the store through its public face.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod backup;
 #[cfg(test)]
 mod conformance;

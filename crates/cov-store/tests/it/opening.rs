@@ -3,7 +3,7 @@
 use std::fs;
 
 use cov_store::conformance::fixtures::{id, register};
-use cov_store::{Error, SqliteStore, Store, TriggerStore};
+use cov_store::{AccessStore, Error, SqliteStore, Store, TriggerStore};
 use sqlx::{ConnectOptions, Connection};
 
 /// A connection to the database of `folder`, beside the store.
@@ -105,6 +105,9 @@ async fn an_older_schema_is_brought_up_to_date() {
         "DROP TABLE trigger_marks",
         "DROP TABLE trigger_settings",
         "DROP TABLE triggers",
+        "DROP TABLE tokens",
+        "DROP TABLE server_keys",
+        "DROP TABLE audit",
         "DELETE FROM _sqlx_migrations WHERE version > 2",
     ] {
         sqlx::query(statement).execute(&mut connection).await.unwrap();
@@ -116,4 +119,5 @@ async fn an_older_schema_is_brought_up_to_date() {
     let store = SqliteStore::open(folder.path()).await.unwrap();
     assert_eq!(store.record(&id("a")).await.unwrap().nodes.len(), 3);
     assert_eq!(store.live_triggers().await.unwrap(), []);
+    assert_eq!(store.tokens().await.unwrap(), []);
 }

@@ -291,7 +291,9 @@ impl Machine {
             ErrorKind::Malformed
             | ErrorKind::Conflict
             | ErrorKind::TooLarge
+            | ErrorKind::Unauthenticated
             | ErrorKind::Forbidden
+            | ErrorKind::TooMany
             | ErrorKind::Unavailable
             | ErrorKind::StorageFull
             | ErrorKind::Internal => item.tries >= TRIES_MAX,
