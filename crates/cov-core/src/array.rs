@@ -14,7 +14,7 @@
 mod read;
 mod write;
 
-pub use write::to_npy;
+pub use write::{head, to_npy};
 
 use std::fmt::Display;
 

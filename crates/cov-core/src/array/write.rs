@@ -15,19 +15,36 @@ use super::{ALIGNMENT, DIMENSIONS_MAX, Error, MAGIC, Number};
 pub fn to_npy<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Error> {
     let mut writer = Writer { number: None, shape: Vec::new(), settled: 0, data: Vec::new() };
     value.serialize(Level { writer: &mut writer, depth: 0 })?;
-    let descr = writer.number.unwrap_or(Number::F64).descr();
-    let shape = shape_text(&writer.shape);
+    let mut bytes = head(writer.number.unwrap_or(Number::F64), &writer.shape)?;
+    bytes.extend_from_slice(&writer.data);
+    Ok(bytes)
+}
+
+/// What stands before the numbers of an array with these dimensions, for those who write the
+/// numbers one after the other.
+///
+/// # Errors
+/// `NoArray`: there are too many dimensions.
+///
+/// ```
+/// use cov_core::array::{self, Array, Number};
+/// let mut bytes = array::head(Number::U8, &[3])?;
+/// bytes.extend_from_slice(b"abc");
+/// assert_eq!(Array::from_npy(&bytes)?.read::<Vec<u8>>()?, b"abc");
+/// # Ok::<(), array::Error>(())
+/// ```
+pub fn head(number: Number, shape: &[usize]) -> Result<Vec<u8>, Error> {
+    let (descr, shape) = (number.descr(), shape_text(shape));
     let dictionary = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     let before = MAGIC.len() + 2;
     let length = (before + dictionary.len() + 1).next_multiple_of(ALIGNMENT) - before;
     let Ok(prefix) = u16::try_from(length) else { return Err(refused("too many dimensions")) };
-    let mut bytes = Vec::with_capacity(before + length + writer.data.len());
+    let mut bytes = Vec::with_capacity(before + length);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&prefix.to_le_bytes());
     bytes.extend_from_slice(dictionary.as_bytes());
     bytes.resize(before + length - 1, b' ');
     bytes.push(b'\n');
-    bytes.extend_from_slice(&writer.data);
     Ok(bytes)
 }
 
