@@ -123,6 +123,11 @@ impl Error {
         Self::Workflow { reason: path.display().to_string(), source: source.into() }
     }
 
+    pub(crate) fn no_json_form(source: serde_json::Error) -> Self {
+        let reason = "its manifest has no JSON form".to_owned();
+        Self::Workflow { reason, source: source.into() }
+    }
+
     /// What kind of failure this is.
     ///
     /// ```

@@ -38,6 +38,13 @@ impl Payload {
         Self { kind: Some(kind), parts }
     }
 
+    /// The length of a text as a little-endian `u32`, the text, and parts behind it.
+    pub(crate) fn framed(kind: &'static str, text: &[u8], behind: Vec<Part>) -> Self {
+        let size = u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let head = Part::Bytes(Bytes::from([&size[..], text].concat()));
+        Self::new(kind, std::iter::once(head).chain(behind).collect())
+    }
+
     pub(crate) fn json(value: &serde_json::Value) -> Self {
         Self::new("application/json", vec![Part::Bytes(Bytes::from(value.to_string()))])
     }

@@ -14,7 +14,7 @@ use http::Method;
 use serde_json::json;
 
 use crate::client::{Call, Client};
-use crate::commands::{Accepted, new_id};
+use crate::commands::{Accepted, MissingAsset, new_id};
 use crate::error::Error;
 use crate::payload::{Part, Payload};
 
@@ -87,7 +87,18 @@ impl Workflow {
     }
 
     /// The whole request; `held` are the contents that the server has, by index.
-    fn payload(&self, held: &HashSet<u32>) -> Result<Payload, serde_json::Error> {
+    fn payload(&self, held: &HashSet<u32>) -> Result<Payload, Error> {
+        let (document, bodies) = self.document(held);
+        let text = serde_json::to_vec(&document).map_err(Error::no_json_form)?;
+        Ok(Payload::framed(MEDIA_TYPE, &text, bodies))
+    }
+
+    pub(crate) fn content_count(&self) -> usize {
+        self.bundle.contents().len()
+    }
+
+    /// The manifest, and the bytes that belong behind it.
+    pub(crate) fn document(&self, held: &HashSet<u32>) -> (Document, Vec<Part>) {
         let mut sources = HashMap::new();
         let mut bodies: Vec<Part> = Vec::new();
         let mut sent: HashSet<u32> = HashSet::new();
@@ -110,11 +121,7 @@ impl Workflow {
         let source_of = |asset: &ManifestAsset| {
             sources.get(&asset.address).cloned().unwrap_or(Source::Elsewhere)
         };
-        let text = serde_json::to_vec(&Document::of(&manifest, source_of))?;
-        let size = u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
-        let head = Part::Bytes(Bytes::from([&size[..], &text].concat()));
-        let parts = std::iter::once(head).chain(bodies).collect();
-        Ok(Payload::new(MEDIA_TYPE, parts))
+        (Document::of(&manifest, source_of), bodies)
     }
 
     /// The bytes of an asset that the server waits for.
@@ -274,34 +281,45 @@ impl Client {
         workflow: &Workflow,
         start: bool,
     ) -> Result<Accepted, Error> {
-        let held = match workflow.bytes_of() > SENT_UNASKED_BYTES_MAX {
-            true => self.held(workflow).await?,
-            false => HashSet::new(),
-        };
-        let payload = workflow.payload(&held).map_err(|source| Error::Workflow {
-            reason: "its manifest has no JSON form".to_owned(),
-            source: source.into(),
-        })?;
+        let payload = workflow.payload(&self.held_of(workflow).await?)?;
         let call = Call::post(path).payload(payload).repeatable();
         let mut accepted: Accepted = self.json(&call).await?;
         let missing = std::mem::take(&mut accepted.missing);
         if missing.is_empty() {
             return Ok(accepted);
         }
+        // What is of another program that knows more is told of when it is started.
+        accepted.missing = self.upload_missing(&accepted.dispatch_id, missing, workflow).await?;
+        match start {
+            true => self.start(&accepted.dispatch_id).await,
+            false => Ok(accepted),
+        }
+    }
+
+    /// Uploads assets that the server asks for; returns those that the workflow does not have.
+    pub(crate) async fn upload_missing(
+        &self,
+        dispatch: &DispatchId,
+        missing: Vec<MissingAsset>,
+        workflow: &Workflow,
+    ) -> Result<Vec<MissingAsset>, Error> {
+        let mut unknown = Vec::new();
         for asset in missing {
             let address = asset.key.parse().map(|key| AssetAddress { node: asset.node, key });
             let part = address.ok().and_then(|address| Some((address, workflow.part(address)?)));
             match part {
-                Some((address, part)) => {
-                    self.upload_part(&accepted.dispatch_id, address, part).await?;
-                }
-                // Of another program that knows more: it will say so when it is started.
-                None => accepted.missing.push(asset),
+                Some((address, part)) => self.upload_part(dispatch, address, part).await?,
+                None => unknown.push(asset),
             }
         }
-        match start {
-            true => self.start(&accepted.dispatch_id).await,
-            false => Ok(accepted),
+        Ok(unknown)
+    }
+
+    /// The contents that need not be sent, by index.
+    pub(crate) async fn held_of(&self, workflow: &Workflow) -> Result<HashSet<u32>, Error> {
+        match workflow.bytes_of() > SENT_UNASKED_BYTES_MAX {
+            true => self.held(workflow).await,
+            false => Ok(HashSet::new()),
         }
     }
 

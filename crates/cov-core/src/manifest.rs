@@ -3,6 +3,7 @@
 //! [`Manifest::graph`], and trusted afterwards.
 
 pub mod document;
+pub mod ended;
 
 use std::collections::HashSet;
 

@@ -4,6 +4,7 @@ use cov_core::asset::AssetAddress;
 use cov_core::error::{ErrorCode, ErrorKind};
 use cov_core::ids::{DispatchId, NodeId};
 use cov_core::manifest::ManifestError;
+use cov_core::manifest::ended::OutcomeError;
 use cov_core::status::Status;
 
 /// Why a call could not be served. Nothing was changed, unless the variant says otherwise.
@@ -13,6 +14,9 @@ pub enum Error {
     /// The manifest is refused.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// What became of a dispatch that ended elsewhere makes no sense.
+    #[error(transparent)]
+    Outcome(#[from] OutcomeError),
     /// There is no such dispatch.
     #[error("The requested dispatch ID {dispatch} was not found.")]
     DispatchNotFound {
@@ -136,6 +140,7 @@ impl Error {
                 ErrorCode::TooLarge
             }
             Self::Manifest(_) => ErrorCode::InvalidGraph,
+            Self::Outcome(_) => ErrorCode::InvalidBody,
             Self::DispatchNotFound { .. } => ErrorCode::DispatchNotFound,
             Self::NodeNotFound { .. } => ErrorCode::NodeNotFound,
             Self::Exists { .. } => ErrorCode::DispatchExists,

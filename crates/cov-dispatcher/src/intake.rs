@@ -13,6 +13,7 @@ use cov_core::asset::{
 };
 use cov_core::ids::{DispatchId, Sha1Digest};
 use cov_core::manifest::document::{self, Parts, Source};
+use cov_core::manifest::ended::{Outcome, ParentNode};
 use cov_core::manifest::{Manifest, ManifestAsset};
 use cov_store::model::{Change, ChangeSet};
 use cov_store::{ContentWriter, Staged};
@@ -42,6 +43,8 @@ pub struct Order {
     /// The dispatch that it is made from, if it is a redispatch, and whether the results of nodes
     /// that count as the same are taken over.
     pub redispatch_of: Option<(DispatchId, bool)>,
+    /// What became of it, if it ended elsewhere: it is stored as it is, and never runs.
+    pub outcome: Option<Box<Outcome>>,
 }
 
 /// A workflow on its way in. Dropping it leaves what was durable so far: at most a registered
@@ -61,6 +64,8 @@ pub struct Intake {
     step: Vec<Change>,
     step_bytes: usize,
     is_new: bool,
+    /// What becomes of the dispatch, with the last step.
+    outcome: Option<Box<Outcome>>,
 }
 
 /// One body on its way in.
@@ -89,21 +94,28 @@ impl Handle {
     /// chosen id is taken by a dispatch that was asked for otherwise; nothing was stored.
     pub async fn take_in(&self, order: Order) -> Result<Intake, Error> {
         self.check_open()?;
-        let Order { parts: Parts { manifest, sources }, redispatch_of } = order;
-        check_assets(self.shared(), &manifest)?;
+        let Order { parts: Parts { manifest, sources }, redispatch_of, outcome } = order;
+        match &outcome {
+            Some(outcome) => outcome.check(&manifest)?,
+            None => manifest.check_bringer()?,
+        }
+        check_sizes(self.shared(), &manifest)?;
         let bodies = manifest.assets.iter().zip(&sources);
         let bodies = bodies.filter(|(_, source)| **source == Source::Body).map(|(asset, _)| *asset);
         let bodies: VecDeque<ManifestAsset> = bodies.collect();
         let files: Vec<(ManifestAsset, PathBuf)> =
             manifest.assets.iter().zip(sources).filter_map(file_of).collect();
         let request = manifest.dispatch_id.is_some().then(|| Request {
-            manifest: Some(document::digest(&manifest)),
+            manifest: Some(match &outcome {
+                Some(outcome) => outcome.digest(&manifest),
+                None => document::digest(&manifest),
+            }),
             redispatch_of: redispatch_of.as_ref().map(|(earlier, _)| earlier.clone()),
             reuse: redispatch_of.as_ref().is_some_and(|(_, reuse)| *reuse),
         });
         let mut intake = match self.ordered_before(&manifest, request.as_ref()).await? {
-            Some(dispatch) => Intake::resumed(self, dispatch).await?,
-            None => Intake::new(self, manifest, request, redispatch_of).await?,
+            Some(dispatch) => Intake::resumed(self, dispatch, outcome).await?,
+            None => Intake::new(self, manifest, request, redispatch_of, outcome).await?,
         };
         intake.bodies = bodies;
         for (asset, path) in files {
@@ -139,8 +151,7 @@ fn file_of((asset, source): (&ManifestAsset, Source)) -> Option<(ManifestAsset, 
     }
 }
 
-fn check_assets(shared: &Shared, manifest: &Manifest) -> Result<(), Error> {
-    manifest.check_bringer()?;
+fn check_sizes(shared: &Shared, manifest: &Manifest) -> Result<(), Error> {
     let limit = shared.options.upload_bytes_max;
     match manifest.assets.iter().find(|asset| asset.announced.size > limit) {
         Some(asset) => Err(Error::TooLarge {
@@ -162,6 +173,20 @@ fn awaited_of(changes: &[Change]) -> HashMap<(Sha1Digest, u64), AssetAddress> {
     by_content(awaited)
 }
 
+/// Puts a registration below a node of another dispatch.
+async fn below(handle: &Handle, at: &ParentNode, changes: &mut [Change]) -> Result<(), Error> {
+    let ParentNode { dispatch, node } = at;
+    let above = handle.summary(dispatch).await?;
+    if node.0 >= above.node_count {
+        return Err(Error::NodeNotFound { dispatch: dispatch.clone(), node: *node });
+    }
+    if let Some(Change::Register(registration)) = changes.first_mut() {
+        registration.root = above.root_dispatch_id;
+        registration.parent = Some((dispatch.clone(), *node));
+    }
+    Ok(())
+}
+
 fn by_content(
     awaited: impl Iterator<Item = (AssetAddress, Announced)>,
 ) -> HashMap<(Sha1Digest, u64), AssetAddress> {
@@ -175,6 +200,7 @@ impl Intake {
         manifest: Manifest,
         request: Option<Request>,
         redispatch_of: Option<(DispatchId, bool)>,
+        outcome: Option<Box<Outcome>>,
     ) -> Result<Self, Error> {
         let shared = handle.shared();
         let beside = match &request {
@@ -189,8 +215,11 @@ impl Intake {
             }
             None => (manifest, graph, TakenOver { changes: beside, ..TakenOver::default() }),
         };
-        let Prepared { registered, changes } =
+        let Prepared { registered, mut changes } =
             prepare(shared, manifest, &graph, taken_over).await?;
+        if let Some(parent) = outcome.as_ref().and_then(|outcome| outcome.parent.as_ref()) {
+            below(handle, parent, &mut changes).await?;
+        }
         Ok(Self {
             handle: handle.clone(),
             dispatch: registered.dispatch,
@@ -201,12 +230,21 @@ impl Intake {
             step: changes,
             step_bytes: 0,
             is_new: true,
+            outcome,
         })
     }
 
     /// Goes on with a dispatch that an earlier order has registered.
-    async fn resumed(handle: &Handle, dispatch: DispatchId) -> Result<Self, Error> {
+    async fn resumed(
+        handle: &Handle,
+        dispatch: DispatchId,
+        outcome: Option<Box<Outcome>>,
+    ) -> Result<Self, Error> {
         let status = handle.summary(&dispatch).await?.status;
+        let outcome = outcome.filter(|_| is_registered_only(status));
+        if outcome.is_some() {
+            handle.complete_what_is_known(&dispatch).await?;
+        }
         let awaited = match is_registered_only(status) {
             true => handle.shared().store.awaited(&dispatch).await?.assets,
             false => Vec::new(),
@@ -221,11 +259,18 @@ impl Intake {
             step: Vec::new(),
             step_bytes: 0,
             is_new: false,
+            outcome,
         })
     }
 
     fn shared(&self) -> &Arc<Shared> {
         self.handle.shared()
+    }
+
+    /// Whether nothing of the dispatch is stored yet.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// Takes in the next bytes of the stream, of whatever bodies they are.
@@ -257,6 +302,14 @@ impl Intake {
         {
             let difference = "the stream ended before all of its bytes had come".to_owned();
             return Err(Error::Mismatch { address: asset.address, difference });
+        }
+        // With contents missing, the same order comes again behind their uploads.
+        if self.awaited.is_empty()
+            && let Some(outcome) = &self.outcome
+        {
+            let states = outcome.node_states();
+            self.step.extend(states.map(|(node, state)| Change::Node { node, state }));
+            self.step.push(Change::Dispatch(outcome.state()));
         }
         if let Some(dispatch) = self.commit().await? {
             // Somebody sent the same at the same time, and was first.
@@ -322,8 +375,11 @@ impl Intake {
             return Ok(None);
         }
         self.step_bytes = 0;
-        let set =
-            ChangeSet { dispatch: self.dispatch.clone(), at: self.shared().clock.now(), changes };
+        let at = match &self.outcome {
+            Some(outcome) => outcome.registered_at,
+            None => self.shared().clock.now(),
+        };
+        let set = ChangeSet { dispatch: self.dispatch.clone(), at, changes };
         let outcome = self.shared().committer.commit(set).await;
         let was_new = std::mem::replace(&mut self.is_new, false);
         match outcome {

@@ -5,6 +5,8 @@ mod connections;
 #[cfg(test)]
 mod flows;
 #[cfg(test)]
+mod imports;
+#[cfg(test)]
 mod native;
 #[cfg(test)]
 mod script;
