@@ -31,6 +31,7 @@ cargo xtask <command>
   check-layers  fail on a dependency between crates, or on a library, that the layers do not allow
   tidy          fail on what the compiler does not see: module docs, file lengths, marks, leaked shapes and paths
   deny          fail on banned crates, unknown licences and unknown sources (deny.toml)
+  features      build and test crates alone, with each of their features alone and with none
   fuzz          [TARGET|all] [SECONDS]: run the fuzz targets, with a nightly compiler
   kill-ledger   [--kills N] [--dispatches N] [--seed N]: kill the server while it works; nothing may be lost
   services      [-- COMMAND…]: start private PostgreSQL and MariaDB servers for tests, run COMMAND with their
@@ -63,6 +64,7 @@ fn dispatch(args: &[String]) -> anyhow::Result<()> {
         "check-layers" => layers::run(),
         "tidy" => tidy::run(),
         "deny" => tools::deny(),
+        "features" => tools::features().map(|note| say::line(&note)),
         "kill-ledger" => ledger::run(rest),
         "try-api" => api::run(),
         "fuzz" => fuzz::run(rest),

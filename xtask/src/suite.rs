@@ -100,6 +100,7 @@ fn all_groups(options: &Options) -> Vec<Row> {
         rows.push(step("clippy", || cargo(options, "clippy", &lint)));
         let docs = [&["doc", "--no-deps", "--document-private-items"], &all[..]].concat();
         rows.push(step("docs", || cargo(options, "docs", &docs)));
+        rows.push(step("features", tools::features));
         if any_failed(&rows) {
             return;
         }

@@ -26,6 +26,11 @@ const DENY: Tool = Tool {
 
 const NEXTEST: Tool = Tool { name: "cargo-nextest", version: "0.9.136", arguments: &["--debug"] };
 
+const HACK: Tool = Tool { name: "cargo-hack", version: "0.6.41", arguments: &["--debug"] };
+
+/// Crates whose tests also run with each of their features alone: those that people choose features of.
+const FEATURED: &[&str] = &["cov-core", "cov-client", "cov-triggers"];
+
 /// Checks bans, licences and sources against deny.toml. The advisory database is not consulted.
 ///
 /// # Errors
@@ -47,6 +52,27 @@ pub(crate) fn deny() -> anyhow::Result<()> {
 /// When it is neither there nor can be built.
 pub(crate) fn nextest() -> anyhow::Result<PathBuf> {
     find_or_build(&NEXTEST)
+}
+
+/// Checks each crate by itself, as one who depends on it alone builds it: with each feature alone, with none, with all.
+/// In a build of the whole workspace, one crate's feature can hide that another one needs it.
+///
+/// # Errors
+///
+/// When one does not build without warnings, or cargo-hack cannot be had.
+pub(crate) fn features() -> anyhow::Result<String> {
+    let program = find_or_build(&HACK)?;
+    let each = ["--each-feature", "--exclude-features", "default,_sqlx", "--keep-going"];
+    let mut check = Command::new(&program);
+    check.args(["hack", "clippy", "--workspace", "--exclude", "xtask", "--exclude", "cov-benches"]);
+    check.args(each).args(["--locked", "--", "-D", "warnings"]).current_dir(repo::root());
+    let text = run::logged("features", &mut check)?;
+    let mut test = Command::new(&program);
+    test.args(["hack", "test", "--lib"]).args(FEATURED.iter().flat_map(|name| ["-p", name]));
+    test.args(each).args(["--locked", "--quiet"]).current_dir(repo::root());
+    run::logged("tests of features", &mut test)?;
+    let builds = text.lines().filter(|line| line.contains("info: running")).count();
+    Ok(format!("{builds} builds of crates alone"))
 }
 
 fn find_or_build(tool: &Tool) -> anyhow::Result<PathBuf> {

@@ -48,7 +48,7 @@ impl Service<Uri> for Connector {
         match self {
             Self::Network(network) => {
                 let connecting = network.call(address);
-                Box::pin(async move { Ok(Stream::Network(connecting.await?)) })
+                Box::pin(async move { Ok(Stream::Network(Box::new(connecting.await?))) })
             }
             Self::Unix { path, timeout } => {
                 let (path, timeout) = (Arc::clone(path), *timeout);
@@ -67,7 +67,8 @@ impl Service<Uri> for Connector {
 /// A connection of either kind.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    Network(<Network as Service<Uri>>::Response),
+    /// In a box, since one that is encrypted is large.
+    Network(Box<<Network as Service<Uri>>::Response>),
     Unix(TokioIo<UnixStream>),
 }
 
@@ -87,7 +88,7 @@ impl Read for Stream {
         place: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Network(stream) => Pin::new(stream).poll_read(cx, place),
+            Self::Network(stream) => Pin::new(stream.as_mut()).poll_read(cx, place),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, place),
         }
     }
@@ -100,21 +101,21 @@ impl Write for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Network(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Network(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Network(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Network(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Network(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Network(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
@@ -132,7 +133,7 @@ impl Write for Stream {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Network(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Network(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, parts),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
         }
     }

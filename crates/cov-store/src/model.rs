@@ -256,6 +256,7 @@ pub struct PurgeQuery {
 
 impl PurgeQuery {
     /// The asked states that are ends.
+    #[cfg(any(feature = "sqlite", feature = "test-util"))]
     pub(crate) fn ended_statuses(&self) -> impl Iterator<Item = Status> {
         let all = [Status::Completed, Status::Failed, Status::Cancelled];
         all.into_iter().filter(|one| self.statuses.is_empty() || self.statuses.contains(one))

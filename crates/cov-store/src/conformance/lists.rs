@@ -31,13 +31,8 @@ async fn names(store: &dyn Store, query: &Query) -> Vec<String> {
     summaries.iter().map(|summary| summary.dispatch_id.to_string()).collect()
 }
 
-/// By id, state and parent; in either order; a page at a time. The count knows no pages.
-pub async fn lists_are_filtered_sorted_and_cut(harness: &mut dyn Harness) {
-    let opened = harness.open().await;
-    let store = opened.store.as_ref();
-    let every = Query { limit: 100, ..Query::default() };
-    assert_eq!(names(store, &every).await, [""; 0]);
-    assert_eq!(store.count(&every).await.unwrap(), 0);
+/// `d0` to `d5`, the later the younger. `d3` is part of `d1`.
+async fn six_dispatches(store: &dyn Store) {
     for number in 0..6 {
         store.commit(&[register(&format!("d{number}"), 1)]).await.unwrap();
     }
@@ -49,7 +44,16 @@ pub async fn lists_are_filtered_sorted_and_cut(harness: &mut dyn Harness) {
         set("d1", 2, vec![link]),
     ];
     store.commit(&batch).await.unwrap();
+}
 
+/// By id, state and parent; in either order; a page at a time. The count knows no pages.
+pub async fn lists_are_filtered_sorted_and_cut(harness: &mut dyn Harness) {
+    let opened = harness.open().await;
+    let store = opened.store.as_ref();
+    let every = Query { limit: 100, ..Query::default() };
+    assert_eq!(names(store, &every).await, [""; 0]);
+    assert_eq!(store.count(&every).await.unwrap(), 0);
+    six_dispatches(store).await;
     let oldest = Query { latest_first: false, ..every.clone() };
     let ids = Query { ids: ["d4", "no", "d0"].map(id).to_vec(), ..every.clone() };
     let strangers = (0..40_000).map(|number| id(&format!("no{number}")));
