@@ -64,7 +64,7 @@ pub enum ValueError {
         bytes: u64,
     },
     /// It cannot be read as the type that was asked for.
-    #[error("{what} is encoded as {encoding:?} and cannot be read as `{wanted}`")]
+    #[error("{what} is encoded as {encoding} and cannot be read as `{wanted}`")]
     Unreadable {
         /// What was asked for.
         what: String,

@@ -10,6 +10,7 @@
 //! before it is used.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 
 use base64::Engine as _;
@@ -19,11 +20,19 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::array::{self, Array};
+use crate::pickle::{self, Pickle};
 
 const PREFIX_BYTES: usize = 16;
 
 /// Longest header that is read. Bytes.
 pub const HEADER_BYTES_MAX: usize = 1024 * 1024;
+
+/// What small data may make bincode reserve. Bytes. Data of another type than expected can
+/// announce any length; this bounds what is reserved for it.
+const SMALL_BINCODE_LIMIT: usize = 64 * 1024 * 1024;
+
+/// As [`SMALL_BINCODE_LIMIT`], for data over half of it. Bytes.
+const LARGE_BINCODE_LIMIT: usize = 64 * 1024 * 1024 * 1024;
 
 /// How the data of a [`TransportableObject`] is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
@@ -38,6 +47,30 @@ pub enum Encoding {
     Json,
     /// Numbers in the layout of [`crate::array`].
     Array,
+}
+
+impl Encoding {
+    /// As it is written in headers.
+    ///
+    /// ```
+    /// use cov_core::transportable::Encoding;
+    /// assert_eq!(Encoding::default().as_str(), "cloudpickle");
+    /// ```
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cloudpickle => "cloudpickle",
+            Self::Bincode => "bincode",
+            Self::Json => "json",
+            Self::Array => "array",
+        }
+    }
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// What an archive says of its object. Unknown members are ignored and not kept.
@@ -109,7 +142,7 @@ pub enum Error {
     #[error("the data is no base64")]
     Base64(#[source] base64::DecodeError),
     /// The value was asked for in an encoding that the data does not have.
-    #[error("the data is encoded as {found:?}; it cannot be read as {wanted:?}")]
+    #[error("the data is encoded as {found}; it cannot be read as {wanted}")]
     Encoding {
         /// What the data is.
         found: Encoding,
@@ -121,10 +154,16 @@ pub enum Error {
     Json(#[source] serde_json::Error),
     /// As `Json`, for pickled data: it is no plain data, or not of the expected type.
     #[error("the pickle holds no plain data of the expected type")]
-    Pickle(#[source] serde_pickle::Error),
+    Pickle(#[source] pickle::Error),
     /// As `Json`, for bincode data.
     #[error("the data is no bincode of the expected type")]
     BincodeDecode(#[source] bincode::error::DecodeError),
+    /// The data begins with bincode of the expected type and goes on.
+    #[error("the data is no bincode of the expected type: {bytes} bytes are left over")]
+    LeftOver {
+        /// How much follows. Bytes.
+        bytes: usize,
+    },
     /// The data is no array, or one of other dimensions or numbers.
     #[error("the data is no array of the expected type")]
     Array(#[source] array::Error),
@@ -290,9 +329,21 @@ impl TransportableObject {
     /// The data is encoded otherwise, or is no `T`.
     pub fn to_bincode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.expect_encoding(Encoding::Bincode)?;
-        bincode::serde::decode_from_slice(&self.data, bincode::config::standard())
-            .map(|(value, _)| value)
-            .map_err(Error::BincodeDecode)
+        let decoded = match self.data.len() <= SMALL_BINCODE_LIMIT / 2 {
+            true => {
+                let limited = bincode::config::standard().with_limit::<SMALL_BINCODE_LIMIT>();
+                bincode::serde::decode_from_slice(&self.data, limited)
+            }
+            false => {
+                let limited = bincode::config::standard().with_limit::<LARGE_BINCODE_LIMIT>();
+                bincode::serde::decode_from_slice(&self.data, limited)
+            }
+        };
+        match decoded {
+            Ok((value, used)) if used == self.data.len() => Ok(value),
+            Ok((_, used)) => Err(Error::LeftOver { bytes: self.data.len() - used }),
+            Err(error) => Err(Error::BincodeDecode(error)),
+        }
     }
 
     /// Decodes the data, whatever its encoding is: JSON, bincode, an array, or a pickle of plain data (no
@@ -310,8 +361,8 @@ impl TransportableObject {
                 array.and_then(|array| array.read()).map_err(Error::Array)
             }
             Encoding::Cloudpickle => {
-                let options = serde_pickle::DeOptions::new();
-                serde_pickle::from_slice(&self.data, options).map_err(Error::Pickle)
+                let pickle = Pickle::from_slice(&self.data);
+                pickle.and_then(|pickle| pickle.read()).map_err(Error::Pickle)
             }
         }
     }
@@ -342,10 +393,8 @@ fn part_of(archive: &[u8], range: Range<u64>) -> &[u8] {
 fn python_json(header: &Header) -> String {
     let doc = header.attrs.doc.as_deref().map_or(Cow::Borrowed("null"), |doc| quoted(doc).into());
     let encoding = match header.encoding {
-        Encoding::Cloudpickle => "",
-        Encoding::Bincode => r#", "encoding": "bincode""#,
-        Encoding::Json => r#", "encoding": "json""#,
-        Encoding::Array => r#", "encoding": "array""#,
+        Encoding::Cloudpickle => String::new(),
+        other => format!(r#", "encoding": "{other}""#),
     };
     format!(
         r#"{{"py_version": {}, "cloudpickle_version": {}, "attrs": {{"doc": {doc}, "name": {}}}{encoding}}}"#,

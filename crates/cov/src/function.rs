@@ -45,4 +45,7 @@ pub(crate) struct Function {
     /// The shapes of the positional arguments. Empty: each argument is one value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) args: Vec<Shape>,
+    /// Where a Python module is looked for first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) path: Vec<String>,
 }

@@ -65,7 +65,7 @@ fn objects_of_python_are_refused_with_what_and_how() {
     let date = "gAWVIAAAAAAAAACMCGRhdGV0aW1llIwEZGF0ZZSTlEMEB+oBAZSFlFKULg==";
     let error = of_python(date).result::<Vec<i64>>().unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("the result") && text.contains("Cloudpickle"), "{text}");
+    assert!(text.contains("the result") && text.contains("cloudpickle"), "{text}");
     assert!(text.contains("Vec<i64>"), "{text}");
 }
 

@@ -15,7 +15,7 @@ use super::contents::Contents;
 use super::{Call, Lattice, Node, Nodes, Settings, Shape};
 use crate::Error;
 use crate::function::Target;
-use crate::value::{encode, encoding_name};
+use crate::value::encode;
 
 static GRAPHS: AtomicU32 = AtomicU32::new(1);
 
@@ -40,7 +40,7 @@ pub(super) enum Work {
     /// It has a value; the index of its content.
     Value(u32),
     /// It calls an electron.
-    Call { target: Target, kind: NodeKind, output: Encoding, shapes: Vec<Shape> },
+    Call { target: Target, kind: NodeKind, output: Encoding, shapes: Vec<Shape>, path: Vec<String> },
 }
 
 /// Records a graph. What the attributes and [`super::build`] are made with; of use by itself where
@@ -143,7 +143,7 @@ impl Builder {
 
     pub(super) fn record<T>(&mut self, call: Call) -> Node<T> {
         let id = self.next_id();
-        let Call { target, label, kind, output, settings, parameters, args, kwargs } = call;
+        let Call { target, label, kind, output, settings, parameters, args, kwargs, path } = call;
         let mut position = 0;
         for (index, laid) in args.iter().enumerate() {
             let name = parameters.get(index).copied().unwrap_or("");
@@ -163,7 +163,7 @@ impl Builder {
             true => Vec::new(),
             false => args.into_iter().map(|laid| laid.shape).collect(),
         };
-        let work = Work::Call { target, kind, output, shapes };
+        let work = Work::Call { target, kind, output, shapes, path };
         self.nodes.push(Record { label, work, settings, awaited: false });
         Node::new(self.graph, id)
     }
@@ -188,7 +188,7 @@ impl Builder {
     ) -> NodeId {
         let object = encode(value, encoding).unwrap_or_else(|error| {
             let (type_name, consumer) = (std::any::type_name::<T>(), consumer.to_owned());
-            let reason = format!("{}: {error}", encoding_name(encoding));
+            let reason = format!("{encoding}: {error}");
             self.fail(|| Error::Value { type_name, consumer, reason });
             crate::value::archive(encoding, String::new(), Vec::new())
         });

@@ -43,6 +43,7 @@ pub struct Call {
     pub(super) parameters: &'static [&'static str],
     pub(super) args: Vec<Laid>,
     pub(super) kwargs: Vec<(String, Laid)>,
+    pub(super) path: Vec<String>,
 }
 
 impl Call {
@@ -64,8 +65,26 @@ impl Call {
         Self::to(Target::Rust(Cow::Owned(name.into())))
     }
 
-    /// A call of a Python function, `module:function`, that the server's Python can import. Its
-    /// arguments and its output travel as JSON.
+    /// A call of a Python function, `module:function` or `module:Class.method`. The server's Python
+    /// looks for the module in the folders named by [`Call::path`], in the folder that the task
+    /// runs in if [`Settings::work_dir`] names one, and then where that Python finds all modules:
+    /// `PYTHONPATH` of the server and installed packages. What it returns travels as JSON, unless
+    /// [`Call::output`] says otherwise.
+    ///
+    /// ```
+    /// use cov::core::transportable::Encoding;
+    /// use cov::graph::Call;
+    /// let lattice = cov::graph::build("scaled", || {
+    ///     Call::python("steps:scale")
+    ///         .path("/srv/python")
+    ///         .arg::<Vec<f64>>(cov::array(vec![1.0, 2.0]))
+    ///         .kwarg::<f64>("by", 3.0)
+    ///         .output(Encoding::Array)
+    ///         .node::<Vec<f64>>()
+    /// })?;
+    /// assert_eq!(lattice.electrons(), 1);
+    /// # Ok::<(), cov::Error>(())
+    /// ```
     pub fn python(name: impl Into<String>) -> Self {
         let call = Self::to(Target::Python(Cow::Owned(name.into())));
         Self { output: Encoding::Json, ..call }
@@ -74,6 +93,20 @@ impl Call {
     /// Has its output travel in this encoding: JSON, or an array for numbers.
     pub fn output(mut self, encoding: Encoding) -> Self {
         self.output = encoding;
+        self
+    }
+
+    /// Has the module of a Python function be looked for in this folder, before all others but
+    /// those named so earlier. A folder on the server's machine; a file there that has changed is
+    /// read again by the next task. Of no use to Rust electrons.
+    ///
+    /// ```
+    /// use cov::graph::Call;
+    /// let call = Call::python("steps:load").path(env!("CARGO_MANIFEST_DIR"));
+    /// # drop(call);
+    /// ```
+    pub fn path(mut self, folder: impl Into<String>) -> Self {
+        self.path.push(folder.into());
         self
     }
 
@@ -89,6 +122,7 @@ impl Call {
             parameters: &[],
             args: Vec::new(),
             kwargs: Vec::new(),
+            path: Vec::new(),
         }
     }
 

@@ -42,9 +42,9 @@ pub(super) fn finish<N: Nodes>(
                 assets.push((AssetAddress::of_node(id, AssetKey::Value), content));
                 (NodeKind::Parameter, 0)
             }
-            Work::Call { target, kind, output, shapes } => {
+            Work::Call { target, kind, output, shapes, path } => {
                 let language = if target.is_rust() { RUST } else { PYTHON };
-                let function = Function { target, output, args: shapes };
+                let function = Function { target, output, args: shapes, path };
                 let content = writer.function(function, |archive| contents.add(archive));
                 assets.push((AssetAddress::of_node(id, AssetKey::Function), content));
                 (kind, writer.executor(settings, language))
@@ -108,7 +108,13 @@ fn add_result<N: Nodes>(builder: &mut Builder, output: &N) {
     loose.into_iter().for_each(|id| builder.edge(id, last, String::new(), EdgeKind::Wait));
     let shapes = if shape == Shape::Value { Vec::new() } else { vec![shape] };
     let target = Target::Rust(COLLECT.into());
-    let work = Work::Call { target, kind: NodeKind::Postprocess, output: encoding, shapes };
+    let work = Work::Call {
+        target,
+        kind: NodeKind::Postprocess,
+        output: encoding,
+        shapes,
+        path: Vec::new(),
+    };
     // What the lattice's defaults say is meant for its electrons.
     let settings = Settings { executor: Some(RUST.into()), ..Settings::default() };
     builder.nodes.push(Record { label: RESULT.into(), work, settings, awaited: false });

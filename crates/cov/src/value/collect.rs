@@ -6,10 +6,10 @@ use std::borrow::Cow;
 use std::slice;
 
 use cov_core::array::Array;
+use cov_core::pickle::Pickle;
 use cov_core::transportable::{Encoding, TransportableObject};
-use serde_pickle::DeOptions;
 
-use super::{Leaf, NoCrossing, archive, encode, encoding_name};
+use super::{Leaf, NoCrossing, archive, encode};
 use crate::shape::Shape;
 
 /// Longest printed form of what was put together. Bytes.
@@ -35,8 +35,7 @@ pub(crate) fn collect(
         Encoding::Bincode => bincode(shape, &mut rest, &mut out)?,
         Encoding::Json => json(shape, &mut rest, &mut out)?,
         Encoding::Cloudpickle | Encoding::Array => {
-            let name = encoding_name(encoding);
-            return Err(NoCrossing(format!("values are not collected as {name}")));
+            return Err(NoCrossing(format!("values are not collected as {encoding}")));
         }
     }
     if rest.next().is_some() {
@@ -180,13 +179,8 @@ fn json_of(leaf: &Leaf) -> Result<Cow<'_, [u8]>, NoCrossing> {
     match leaf.object.header.encoding {
         Encoding::Json => Ok(Cow::Borrowed(&leaf.object.data)),
         Encoding::Cloudpickle => {
-            let read: Result<serde_json::Value, _> =
-                serde_pickle::from_slice(&leaf.object.data, DeOptions::new());
-            let text = match read {
-                Ok(value) => serde_json::to_vec(&value).map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
-            };
-            text.map(Cow::Owned).map_err(|reason| {
+            let pickle = Pickle::from_slice(&leaf.object.data);
+            pickle.and_then(|pickle| pickle.to_json()).map(Cow::Owned).map_err(|reason| {
                 let node = leaf.node;
                 NoCrossing(format!(
                     "the output of node {node}, encoded as cloudpickle, cannot be brought into json: {reason}"
@@ -199,11 +193,15 @@ fn json_of(leaf: &Leaf) -> Result<Cow<'_, [u8]>, NoCrossing> {
 }
 
 fn no_way(leaf: &Leaf, wanted: Encoding) -> NoCrossing {
+    let kind = match leaf.object.header.attrs.name.as_str() {
+        name if leaf.object.header.encoding == Encoding::Bincode && !name.is_empty() => {
+            format!("a `{name}` ")
+        }
+        _ => String::new(),
+    };
     NoCrossing(format!(
-        "the output of node {}, encoded as {}, cannot be brought into {} without knowing its type",
-        leaf.node,
-        encoding_name(leaf.object.header.encoding),
-        encoding_name(wanted),
+        "the output of node {}, {}encoded as {}, cannot be brought into {wanted} without knowing its type",
+        leaf.node, kind, leaf.object.header.encoding,
     ))
 }
 

@@ -8,13 +8,13 @@ use std::slice;
 
 use bincode::config::{self, Config};
 use cov_core::array::Array;
+use cov_core::pickle::Pickle;
 use cov_core::transportable::Encoding;
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
 };
-use serde_pickle::DeOptions;
 
-use super::{Leaf, NoCrossing, encoding_name};
+use super::{Leaf, NoCrossing};
 use crate::shape::Shape;
 
 /// What a small datum may make the decoder reserve. Bytes. A datum of another type than expected
@@ -67,9 +67,8 @@ fn decode_leaf<'a, S: DeserializeSeed<'a>>(
             value.map_err(|error| refused::<S>(leaf, &error))
         }
         Encoding::Cloudpickle => {
-            let mut reader = serde_pickle::Deserializer::new(data, DeOptions::new());
-            let value = seed.deserialize(&mut reader);
-            let value = value.and_then(|value| reader.end().map(|()| value));
+            let value = Pickle::from_slice(data);
+            let value = value.and_then(|pickle| seed.deserialize(pickle.reader()));
             value.map_err(|error| refused::<S>(leaf, &error))
         }
         Encoding::Array => {
@@ -101,19 +100,21 @@ fn bincode_leaf<'a, S: DeserializeSeed<'a>, C: Config>(
 }
 
 fn refused<'a, S: DeserializeSeed<'a>>(leaf: &Leaf, reason: &dyn Display) -> NoCrossing {
-    let advice = match leaf.object.header.encoding {
-        Encoding::Cloudpickle => {
-            "; of Python's values, plain data can be read: None, numbers, text, bytes, lists, tuples, dicts, sets"
-        }
+    let header = &leaf.object.header;
+    let was = match (header.encoding, header.attrs.name.as_str()) {
+        (Encoding::Bincode, name) if !name.is_empty() => format!(" from a `{name}`"),
+        _ => String::new(),
+    };
+    let advice = match header.encoding {
         Encoding::Bincode => {
             "; a type that must see its data to know its form needs `output = \"json\"`"
         }
-        Encoding::Json | Encoding::Array => "",
+        Encoding::Cloudpickle | Encoding::Json | Encoding::Array => "",
     };
     NoCrossing(format!(
-        "the output of node {}, encoded as {}, is no `{}`: {reason}{advice}",
+        "the output of node {}, encoded as {}{was}, is no `{}`: {reason}{advice}",
         leaf.node,
-        encoding_name(leaf.object.header.encoding),
+        header.encoding,
         type_name::<S::Value>(),
     ))
 }

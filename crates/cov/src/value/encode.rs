@@ -5,7 +5,7 @@ use std::any::type_name;
 use cov_core::transportable::{Attributes, Encoding, Header, TransportableObject};
 use serde::Serialize;
 
-use super::{NoCrossing, encoding_name, preview};
+use super::{NoCrossing, preview};
 
 /// Encodes a value.
 ///
@@ -16,7 +16,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
     encoding: Encoding,
 ) -> Result<TransportableObject, NoCrossing> {
     let refused = |reason: &dyn std::fmt::Display| {
-        let (type_name, encoding) = (type_name::<T>(), encoding_name(encoding));
+        let type_name = type_name::<T>();
         NoCrossing(format!(
             "a value of type `{type_name}` cannot be encoded as {encoding}: {reason}"
         ))
@@ -28,7 +28,12 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
         Encoding::Array => cov_core::array::to_npy(value).map_err(|e| refused(&e))?,
         Encoding::Cloudpickle => return Err(refused(&"only Python writes it")),
     };
-    Ok(archive(encoding, preview(value), data))
+    let mut object = archive(encoding, preview(value), data);
+    if encoding == Encoding::Bincode {
+        // Bincode says nothing of what it holds; whoever cannot read it can at least name it.
+        object.header.attrs.name = type_name::<T>().to_owned();
+    }
+    Ok(object)
 }
 
 /// An object with this data; `printed` is what people see of it.

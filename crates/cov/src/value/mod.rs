@@ -14,23 +14,13 @@ pub(crate) use encode::{archive, encode};
 pub(crate) use preview::preview;
 
 use cov_core::ids::NodeId;
-use cov_core::transportable::{Encoding, TransportableObject};
+use cov_core::transportable::TransportableObject;
 
 /// The output of a node, as it reached a task.
 #[derive(Debug, Clone)]
 pub(crate) struct Leaf {
     pub(crate) node: NodeId,
     pub(crate) object: TransportableObject,
-}
-
-/// The name of an encoding, as people see it.
-pub(crate) fn encoding_name(encoding: Encoding) -> &'static str {
-    match encoding {
-        Encoding::Cloudpickle => "cloudpickle",
-        Encoding::Bincode => "bincode",
-        Encoding::Json => "json",
-        Encoding::Array => "array",
-    }
 }
 
 /// Why a value did not cross. A sentence that names node, type and encodings.
