@@ -85,6 +85,8 @@ error_codes! {
     ScopeMissing = "COV1011", Forbidden;
     /// The caller sends more requests than it may.
     RateLimited = "COV1012", TooMany;
+    /// The program of Rust electrons is missing, or cannot run on this server.
+    ProgramRefused = "COV1013", Invalid;
     /// There is no such token, or it was revoked.
     TokenNotFound = "COV2005", NotFound;
     /// There is no such dispatch.

@@ -61,6 +61,30 @@ impl ExecutorSpec {
             number("time_limit").and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         TaskPolicy { retries, time_limit }
     }
+
+    /// How much memory a process of its tasks may use, from `memory_limit_mb`: in units of 2^20
+    /// bytes, at least one. What is no positive number means no limit.
+    ///
+    /// ```
+    /// use cov_core::executor::ExecutorSpec;
+    /// use serde_json::json;
+    /// let data = json!({"attributes": {"memory_limit_mb": 512}});
+    /// assert_eq!(ExecutorSpec { name: "rust".into(), data }.memory_limit_mb(), Some(512));
+    /// assert_eq!(ExecutorSpec::default().memory_limit_mb(), None);
+    /// ```
+    #[must_use]
+    pub fn memory_limit_mb(&self) -> Option<u64> {
+        self.attribute("memory_limit_mb").and_then(positive_number).map(whole_megabytes)
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the number is positive, and what is more than any machine has is cut off"
+)]
+fn whole_megabytes(count: f64) -> u64 {
+    count.max(1.0) as u64
 }
 
 #[expect(

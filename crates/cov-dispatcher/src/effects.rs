@@ -13,7 +13,7 @@ use cov_core::status::Status;
 use cov_engine::dispatch::Dispatch;
 use cov_engine::event::{Event, Outcome};
 use cov_engine::phase::End;
-use cov_exec::{Payload, Task, WorkDir};
+use cov_exec::{Payload, Program, Runtime, Task, WorkDir};
 use cov_store::Blob;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -37,12 +37,22 @@ pub(crate) struct Submission {
 /// Where the parts of a task are.
 #[derive(Debug)]
 pub(crate) struct TaskPlan {
+    pub(crate) runtime: PlannedRuntime,
     pub(crate) work_dir: Option<WorkDir>,
     pub(crate) function: Part,
     pub(crate) hooks: Option<Part>,
     pub(crate) run_callables: bool,
     pub(crate) args: Vec<(NodeId, Part)>,
     pub(crate) kwargs: Vec<(String, NodeId, Part)>,
+}
+
+/// What runs a task.
+#[derive(Debug)]
+pub(crate) enum PlannedRuntime {
+    /// A runner in Python.
+    Python,
+    /// A program in the store.
+    Program { content: ContentRef, memory_bytes_max: Option<u64> },
 }
 
 /// A content that a task needs.
@@ -129,10 +139,19 @@ async fn read_task(
         Some(content) => Some(payload(shared, attempt, content).await?),
         None => None,
     };
+    let runtime = match plan.runtime {
+        PlannedRuntime::Python => Runtime::Python,
+        PlannedRuntime::Program { content, memory_bytes_max } => Runtime::Program(Program {
+            digest: content.id,
+            content: payload(shared, attempt, Part::Stored(content)).await?,
+            memory_bytes_max,
+        }),
+    };
     Ok(Task {
         attempt,
         dispatch,
         node,
+        runtime,
         function: payload(shared, attempt, plan.function).await?,
         hooks,
         run_callables: plan.run_callables,

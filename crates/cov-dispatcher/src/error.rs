@@ -14,6 +14,14 @@ pub enum Error {
     /// The manifest is refused.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// The program of a Rust electron is missing, or cannot run here.
+    #[error("node {node} cannot run: {reason}")]
+    Program {
+        /// The first node that needs it.
+        node: NodeId,
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// What became of a dispatch that ended elsewhere makes no sense.
     #[error(transparent)]
     Outcome(#[from] OutcomeError),
@@ -141,6 +149,7 @@ impl Error {
             }
             Self::Manifest(_) => ErrorCode::InvalidGraph,
             Self::Outcome(_) => ErrorCode::InvalidBody,
+            Self::Program { .. } => ErrorCode::ProgramRefused,
             Self::DispatchNotFound { .. } => ErrorCode::DispatchNotFound,
             Self::NodeNotFound { .. } => ErrorCode::NodeNotFound,
             Self::Exists { .. } => ErrorCode::DispatchExists,

@@ -12,10 +12,10 @@ use cov_core::status::Status;
 use cov_store::model::{Change, ChangeSet, NewNode, Registration};
 use cov_store::{Contents, Staged};
 
-use crate::Error;
 use crate::handle::Registered;
 use crate::reports::stage;
 use crate::service::Shared;
+use crate::{Error, target};
 
 /// How much of a long name stays in its row. Bytes.
 const NAME_BEGINNING_BYTES: usize = 256;
@@ -37,6 +37,7 @@ pub(crate) async fn check(
     let is_small = manifest.nodes.len() + manifest.edges.len() <= CHECKED_AT_ONCE_MAX;
     let check = move || {
         let graph = manifest.graph(nodes_max)?;
+        target::check(&manifest)?;
         Ok((manifest, graph))
     };
     match is_small {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cov_core::error::Fault;
-use cov_core::ids::{AttemptId, DispatchId, NodeId};
+use cov_core::ids::{AttemptId, ContentId, DispatchId, NodeId};
 
 /// Bytes on their way to or from a task: small ones in memory, large ones in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,26 @@ pub struct WorkDir {
     pub unique: bool,
 }
 
+/// An executable that brings its own electrons.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Its digest, by which it is known.
+    pub digest: ContentId,
+    /// Its bytes; in a file, as a rule.
+    pub content: Payload,
+    /// How large the address space of one of its processes may become. Bytes.
+    pub memory_bytes_max: Option<u64>,
+}
+
+/// What runs a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Runtime {
+    /// A runner in Python.
+    Python,
+    /// The program that holds the electron.
+    Program(Program),
+}
+
 /// One attempt to run one electron.
 #[derive(Debug, Clone)]
 pub struct Task {
@@ -46,6 +66,8 @@ pub struct Task {
     pub dispatch: DispatchId,
     /// The electron, likewise.
     pub node: NodeId,
+    /// What runs it.
+    pub runtime: Runtime,
     /// The callable: a `TransportableObject` archive.
     pub function: Payload,
     /// The hooks around it, as the client wrote them (JSON), if any.

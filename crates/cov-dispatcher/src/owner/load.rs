@@ -1,6 +1,6 @@
 //! Loads a dispatch from the store into its owner's hands.
 
-use cov_core::asset::ContentRef;
+use cov_core::asset::{AssetAddress, AssetKey, ContentRef};
 use cov_core::ids::{DispatchId, NodeId};
 use cov_engine::dispatch::{Dispatch, Plan, RestoredNode};
 use cov_store::model::StoredDispatch;
@@ -23,6 +23,8 @@ pub(crate) struct Loaded {
     pub(crate) targets: Vec<Target>,
     /// For each node, the index of its executor.
     pub(crate) executor_of: Vec<u32>,
+    /// The program that comes with the dispatch, if one of the executors needs it.
+    pub(crate) program: Option<ContentRef>,
     /// The contents of each node.
     pub(crate) contents: Vec<NodeContents>,
 }
@@ -79,7 +81,7 @@ async fn load(shared: &Shared, id: &DispatchId) -> Result<(Dispatch, Loaded), Er
     let StoredDispatch { root, state, graph, executors, nodes, .. } = shared.store.load(id).await?;
     let executor_of: Vec<u32> = nodes.iter().map(|node| node.executor).collect();
     let policies = executors.iter().map(|spec| spec.policy()).collect();
-    let targets = executors.iter().map(Target::of).collect();
+    let targets: Vec<Target> = executors.iter().map(Target::of).collect();
     let (restored, contents) = nodes
         .into_iter()
         .map(|node| {
@@ -92,5 +94,18 @@ async fn load(shared: &Shared, id: &DispatchId) -> Result<(Dispatch, Loaded), Er
     let dispatch = Dispatch::restore(plan, state, restored).map_err(|reason| {
         cov_store::Error::Corrupt { what: format!("dispatch {id}"), reason: reason.to_string() }
     })?;
-    Ok((dispatch, Loaded { root, targets, executor_of, contents }))
+    let program = program_of(shared, id, &targets).await?;
+    Ok((dispatch, Loaded { root, targets, executor_of, program, contents }))
+}
+
+async fn program_of(
+    shared: &Shared,
+    id: &DispatchId,
+    targets: &[Target],
+) -> Result<Option<ContentRef>, Error> {
+    if !targets.iter().any(|target| matches!(target, Target::Program { .. })) {
+        return Ok(None);
+    }
+    let program = shared.store.asset(id, AssetAddress::of_dispatch(AssetKey::Program)).await?;
+    Ok(program.and_then(|state| state.content().copied()))
 }

@@ -11,6 +11,7 @@ use cov_engine::effect::Effect;
 use cov_engine::event::{Event, Outcome};
 use cov_engine::machine::{Reject, Step, apply};
 use cov_engine::phase::{End, Phase};
+use cov_exec::WorkDir;
 use cov_store::Staged;
 use cov_store::model::{Change, ChangeSet};
 
@@ -22,6 +23,7 @@ use crate::owner::pending::{Pending, Reply};
 use crate::owner::{ChildOutcome, Delivery, Message, Owner, Timer};
 use crate::reports::{Stopping, stage_patiently};
 use crate::service::Shared;
+use crate::target::Target;
 
 impl Owner {
     /// Takes one message.
@@ -377,15 +379,36 @@ impl Owner {
         effects::submit(&self.shared, submission);
     }
 
+    /// What runs a task and where, or why nothing does.
+    fn runtime(
+        &self,
+        node: NodeId,
+    ) -> Result<(effects::PlannedRuntime, Option<WorkDir>), (Fault, String)> {
+        use effects::PlannedRuntime;
+        match self.loaded.target(node) {
+            Some(Target::Local { work_dir }) => Ok((PlannedRuntime::Python, work_dir.clone())),
+            Some(Target::Program { digest, work_dir, memory_bytes_max }) => {
+                let content = self.loaded.program.filter(|program| program.id == *digest);
+                let content = content.ok_or_else(|| {
+                    let brought = self.loaded.program.map(|program| program.id.to_string());
+                    let brought = brought.unwrap_or_else(|| "none".to_owned());
+                    let text = format!(
+                        "the executor names the program {digest}; what came with the dispatch is \
+                         {brought}"
+                    );
+                    (Fault::Executor, text)
+                })?;
+                let memory_bytes_max = *memory_bytes_max;
+                Ok((PlannedRuntime::Program { content, memory_bytes_max }, work_dir.clone()))
+            }
+            Some(Target::Unknown(reason)) => Err((Fault::Executor, reason.clone())),
+            None => Err((Fault::Server, "the node has no executor".to_owned())),
+        }
+    }
+
     /// Where the parts of a task are, or why it cannot run.
     fn task_plan(&self, node: NodeId) -> Result<effects::TaskPlan, (Fault, String)> {
-        let work_dir = match self.loaded.target(node) {
-            Some(crate::target::Target::Local { work_dir }) => work_dir.clone(),
-            Some(crate::target::Target::Unknown(reason)) => {
-                return Err((Fault::Executor, reason.clone()));
-            }
-            None => return Err((Fault::Server, "the node has no executor".to_owned())),
-        };
+        let (runtime, work_dir) = self.runtime(node)?;
         let contents = self.loaded.node(node).cloned().unwrap_or_default();
         let function = contents
             .function
@@ -398,6 +421,7 @@ impl Owner {
             })
         };
         Ok(effects::TaskPlan {
+            runtime,
             work_dir,
             function: self.part(function),
             hooks: contents.hooks.map(|content| self.part(content)),

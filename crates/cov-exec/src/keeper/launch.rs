@@ -7,15 +7,21 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::{CommandExt as _, parent_id};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use cov_core::frames::Launch;
 use rustix::process::{Resource, Rlimit, Signal};
 
-use super::{LAUNCHER, OWN_PROGRAM, cgroups, command};
+use super::{LAUNCHER, OWN_PROGRAM, cgroups, command, pause};
 
 /// Exit codes of a process that could not become the program, as shells have them.
 const NOT_FOUND: i32 = 127;
 const NOT_STARTED: i32 = 126;
+
+/// How often, and after which time, a program is tried again that somebody has open for writing:
+/// what a server has just written may be open, for a moment, in a process that it is starting.
+const BUSY_TRIES: u32 = 100;
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Stands for what is not given.
 const NOTHING: &str = "";
@@ -48,7 +54,14 @@ pub(super) fn main(arguments: &[OsString]) -> i32 {
     if let Err(error) = prepare(parent, cgroup, memory) {
         return failed(program, &error);
     }
-    failed(program, &Command::new(program).args(arguments).exec())
+    let mut tries = 0..BUSY_TRIES;
+    loop {
+        let error = Command::new(program).args(arguments).exec();
+        if error.kind() != io::ErrorKind::ExecutableFileBusy || tries.next().is_none() {
+            return failed(program, &error);
+        }
+        pause(BUSY_PAUSE);
+    }
 }
 
 fn prepare(parent: &OsStr, cgroup: &OsStr, memory: &OsStr) -> io::Result<()> {

@@ -1,7 +1,9 @@
 //! The files in which a runner catches what its task prints, seen from the server.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -27,6 +29,24 @@ impl Files {
     pub(super) fn of(run_dir: &Path, runner: u64) -> Self {
         let file = |ending| run_dir.join(format!("{}{runner}.{ending}", Self::PREFIX));
         Self { out: file("out"), err: file("err") }
+    }
+
+    pub(super) fn out(&self) -> &Path {
+        &self.out
+    }
+
+    pub(super) fn err(&self) -> &Path {
+        &self.err
+    }
+
+    /// Makes them, empty.
+    pub(super) fn create(&self) -> io::Result<(OwnedFd, OwnedFd)> {
+        let create = |path: &Path| {
+            // A program that does not know of them must not write over what it wrote.
+            let options = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+            options.map(OwnedFd::from)
+        };
+        Ok((create(&self.out)?, create(&self.err)?))
     }
 
     /// What stands in them now.

@@ -1,28 +1,34 @@
-//! The local executor: a pool of warm Python runners on this machine.
+//! The local executor: pools of warm runners on this machine.
 //!
-//! A zygote process imports what tasks need and forks runners from itself; each runner is
-//! connected to the server by a socket pair of its own and runs one task after the other. See
-//! `python/cov_runner` for their side. Nothing here listens on an address.
+//! For Python, a zygote process imports what tasks need and forks runners from itself: see
+//! `python/cov_runner` for their side. Programs that bring their own electrons are started by the
+//! keeper, and are runners themselves: see `cov::runner`. Each runner is connected to the server by
+//! a socket pair of its own and runs one task after the other. Nothing here listens on an address.
 
 mod capture;
+mod common;
+mod ends;
 mod pool;
+mod program;
 mod python;
 mod runner;
 mod wire;
 mod zygote;
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cov_core::ids::AttemptId;
+use cov_core::ids::{AttemptId, ContentId};
 use tokio::sync::mpsc;
 
-use crate::{Error, Executor, Report, Task};
-use pool::Pool;
+use crate::{Error, Executor, Program, Report, Runtime, Task};
+use common::Common;
+use pool::{Kind, Pool};
 
 /// Payloads up to this travel in frames, larger ones by file. Bytes.
 pub const INLINE_BYTES_MAX: usize = 128 * 1024;
@@ -48,11 +54,17 @@ pub struct LocalOptions {
     /// Whether runners get cgroups of their own, if the system lets this process make some. What
     /// a killed task started is then killed in one go.
     pub cgroups: bool,
+    /// The program that keeps what is no Python: one that calls
+    /// [`keeper::init`](crate::keeper::init) first. Otherwise, this one must.
+    pub keeper: Option<PathBuf>,
+    /// How long a program's runner may wait for its next task before it is ended.
+    pub program_idle: Duration,
 }
 
 impl LocalOptions {
     /// Options with the defaults: the interpreter that is found, as many workers as the machine
-    /// has cores, two seconds between SIGTERM and SIGKILL, cgroups.
+    /// has cores, two seconds between SIGTERM and SIGKILL, cgroups, this program as the keeper, a
+    /// minute for idle programs.
     #[must_use]
     pub fn new(run_dir: PathBuf, spool_dir: PathBuf, dispatcher_url: String) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -65,58 +77,99 @@ impl LocalOptions {
             dispatcher_url,
             kill_grace,
             cgroups: true,
+            keeper: None,
+            program_idle: Duration::from_secs(60),
         }
     }
 }
 
-/// Runs Python tasks in warm processes. Dropping it ends them all, as [`Executor::stop`] does,
-/// but without waiting.
+/// A pool for each program, and each limit of memory that its processes run under.
+type Programs = HashMap<(ContentId, Option<u64>), Arc<Pool>>;
+
+/// Runs tasks in warm processes. Dropping it ends them all, as [`Executor::stop`] does, but
+/// without waiting.
 #[derive(Debug)]
 pub struct LocalExecutor {
-    pool: Arc<Pool>,
+    common: Arc<Common>,
+    python: Arc<Pool>,
+    programs: Mutex<Programs>,
 }
 
 impl LocalExecutor {
-    /// Starts the executor and returns at once: the first runners come up in the background. When
-    /// they cannot (no Python, no cloudpickle), tasks fail with a message that says what to do,
-    /// and each further task tries again.
+    /// Starts the executor and returns at once: the first Python runners come up in the
+    /// background, others with their first task. When they cannot (no Python, no cloudpickle),
+    /// tasks fail with a message that says what to do, and each further task tries again.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time.
     #[must_use]
     pub fn start(options: LocalOptions, reports: mpsc::Sender<Report>) -> Self {
-        let pool = Arc::new(Pool::new(options, reports));
-        pool.start();
-        Self { pool }
+        let common = Arc::new(Common::new(options, reports));
+        let python = Arc::new(Pool::new(Arc::clone(&common), Kind::Python));
+        python.start();
+        Self { common, python, programs: Mutex::default() }
+    }
+
+    fn programs(&self) -> MutexGuard<'_, Programs> {
+        // Entries are only added, each in one step.
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pools(&self) -> Vec<Arc<Pool>> {
+        let programs = self.programs();
+        programs.values().chain([&self.python]).map(Arc::clone).collect()
+    }
+
+    fn pool_of(&self, program: &Program) -> Arc<Pool> {
+        let key = (program.digest, program.memory_bytes_max);
+        let new = || Arc::new(Pool::new(Arc::clone(&self.common), Kind::Program(program.clone())));
+        Arc::clone(self.programs().entry(key).or_insert_with(new))
+    }
+
+    fn close(&self) {
+        self.common.stopping.cancel();
+        self.pools().iter().for_each(|pool| pool.close());
+        self.common.tasks.close();
     }
 }
 
 impl Drop for LocalExecutor {
     fn drop(&mut self) {
-        self.pool.close();
+        self.close();
     }
 }
 
 #[async_trait]
 impl Executor for LocalExecutor {
     fn slots(&self) -> usize {
-        self.pool.workers()
+        self.common.workers()
     }
 
     async fn submit(&self, task: Task) -> Result<(), Error> {
-        self.pool.submit(task)
+        if self.common.stopping.is_cancelled() {
+            return Err(Error::Stopping);
+        }
+        match &task.runtime {
+            Runtime::Python => self.python.submit(task),
+            Runtime::Program(program) => self.pool_of(program).submit(task),
+        }
     }
 
     async fn kill(&self, attempt: AttemptId) {
-        self.pool.kill(attempt);
+        self.pools().iter().for_each(|pool| pool.kill(attempt));
     }
 
     async fn live_output(&self, attempt: AttemptId) -> Option<(Bytes, Bytes)> {
-        self.pool.live_output(attempt).await
+        for pool in self.pools() {
+            if let Some(output) = pool.live_output(attempt).await {
+                return Some(output);
+            }
+        }
+        None
     }
 
     async fn stop(&self) {
-        self.pool.close();
-        self.pool.gone().await;
+        self.close();
+        self.common.tasks.wait().await;
     }
 }

@@ -1,8 +1,9 @@
-//! Which runner does what. One lock guards it all and is never held across an await; the tasks
-//! that speak with the zygote and the runners call in here.
+//! Which runner of one kind does what: those in Python are made by the zygote, those of a program
+//! by the keeper. One lock guards it all and is never held across an await; the tasks that speak
+//! with the maker of runners and with the runners call in here.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,40 +12,53 @@ use cov_core::error::Fault;
 use cov_core::frames::Exit;
 use cov_core::ids::AttemptId;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::time::Instant;
 
-use super::LocalOptions;
-use super::capture::{Files, Spool};
+use super::capture::Files;
+use super::common::Common;
 use super::runner::{self, Order};
-use super::zygote::{self, Request};
-use crate::{Ending, Error, Event, Outcome, Payload, Report, Task};
+use super::{program, zygote};
+use crate::{Error, Outcome, Program, Task};
 
 /// The pool, shared by everything that works for it.
 #[derive(Debug)]
 pub(super) struct Pool {
-    pub(super) options: LocalOptions,
-    pub(super) stopping: CancellationToken,
-    pub(super) tasks: TaskTracker,
-    /// Whether the folders may hold what an earlier life left. Later, they hold what reports name.
-    stale: AtomicBool,
-    reports: mpsc::Sender<Report>,
+    pub(super) common: Arc<Common>,
+    pub(super) kind: Kind,
     state: Mutex<State>,
+}
+
+/// What the runners of a pool are.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// Forks of the zygote.
+    Python,
+    /// Processes of a program that brings its own electrons.
+    Program(Program),
+}
+
+/// What the pool asks of the maker of its runners.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Make a runner that serves this socket.
+    Make { runner: u64, socket: OwnedFd },
+    /// End a runner and all that it started.
+    Kill { runner: u64, grace: Duration },
 }
 
 #[derive(Debug, Default)]
 struct State {
-    zygote: Zygote,
+    maker: Maker,
     runners: HashMap<u64, Runner>,
-    /// Runners that wait for a task; the one used last is used next, since its memory is warm.
-    idle: Vec<u64>,
+    /// Runners that wait for a task, and since when; the one used last is used next, since its
+    /// memory is warm.
+    idle: Vec<(u64, Instant)>,
     queue: VecDeque<Task>,
     running: HashMap<AttemptId, u64>,
-    runners_made: u64,
 }
 
 #[derive(Debug, Default)]
-enum Zygote {
+enum Maker {
     /// There is none; the next task starts one.
     #[default]
     Down,
@@ -74,19 +88,20 @@ pub(super) struct Departed {
 }
 
 impl Pool {
-    pub(super) fn new(options: LocalOptions, reports: mpsc::Sender<Report>) -> Self {
-        Self {
-            options,
-            stopping: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            stale: AtomicBool::new(true),
-            reports,
-            state: Mutex::default(),
-        }
+    pub(super) fn new(common: Arc<Common>, kind: Kind) -> Self {
+        Self { common, kind, state: Mutex::default() }
     }
 
-    pub(super) fn workers(&self) -> usize {
-        self.options.workers.max(1)
+    fn workers(&self) -> usize {
+        self.common.workers()
+    }
+
+    /// Runners beyond those needed: one, where a task would have to wait for a new one for long.
+    fn spare(&self) -> usize {
+        match self.kind {
+            Kind::Python => 1,
+            Kind::Program(_) => 0,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -94,32 +109,25 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the zygote, in the background.
+    /// Starts the maker of runners, in the background.
     pub(super) fn start(self: &Arc<Self>) {
-        self.wake_zygote(&mut self.state());
+        self.wake_maker(&mut self.state());
     }
 
-    /// Takes no more tasks and lets everything end.
+    /// Takes no more tasks.
     pub(super) fn close(&self) {
         let mut state = self.state();
-        state.zygote = Zygote::Closed;
+        state.maker = Maker::Closed;
         state.queue.clear();
-        self.stopping.cancel();
-        self.tasks.close();
-    }
-
-    /// Returns when all processes are gone, after [`Pool::close`].
-    pub(super) async fn gone(&self) {
-        self.tasks.wait().await;
     }
 
     pub(super) fn submit(self: &Arc<Self>, task: Task) -> Result<(), Error> {
         let mut state = self.state();
-        if matches!(state.zygote, Zygote::Closed) {
+        if matches!(state.maker, Maker::Closed) {
             return Err(Error::Stopping);
         }
         state.queue.push_back(task);
-        self.wake_zygote(&mut state);
+        self.wake_maker(&mut state);
         self.pump(&mut state);
         Ok(())
     }
@@ -139,8 +147,8 @@ impl Pool {
         if waiting {
             // Not awaited: whoever calls may be the one that takes the reports.
             let pool = Arc::clone(self);
-            self.tasks.spawn(async move {
-                pool.report_end(attempt, Outcome::Killed, <_>::default()).await;
+            self.common.tasks.spawn(async move {
+                pool.common.report_end(attempt, Outcome::Killed, <_>::default()).await;
             });
         }
     }
@@ -153,8 +161,8 @@ impl Pool {
         }
         runner.killed = true;
         runner.ending = true;
-        let grace = self.options.kill_grace;
-        send(&state.zygote, Request::Kill { runner: number, grace });
+        let grace = self.common.options.kill_grace;
+        send(&state.maker, Request::Kill { runner: number, grace });
         self.pump(state);
     }
 
@@ -173,8 +181,8 @@ impl Pool {
         let Some(runner) = state.runners.get_mut(&number) else { return };
         runner.ending = true;
         let greeted = runner.greeted;
-        state.idle.retain(|idle| *idle != number);
-        send(&state.zygote, Request::Kill { runner: number, grace: Duration::ZERO });
+        state.idle.retain(|(idle, _)| *idle != number);
+        send(&state.maker, Request::Kill { runner: number, grace: Duration::ZERO });
         // One that never said hello would be followed by another of its kind, without end.
         if greeted {
             self.pump(&mut state);
@@ -183,7 +191,7 @@ impl Pool {
 
     pub(super) async fn live_output(&self, attempt: AttemptId) -> Option<(Bytes, Bytes)> {
         let number = self.runner_of(attempt)?;
-        let files = Files::of(&self.options.run_dir, number);
+        let files = Files::of(&self.common.options.run_dir, number);
         let read = tokio::task::spawn_blocking(move || files.read()).await.ok()?;
         // The runner may have gone on to another task meanwhile.
         (self.runner_of(attempt) == Some(number)).then_some(read)
@@ -200,7 +208,7 @@ impl Pool {
             runner.greeted = true;
             if !runner.ending {
                 // Behind those that have run tasks.
-                state.idle.insert(0, number);
+                state.idle.insert(0, (number, Instant::now()));
             }
         }
         self.pump(&mut state);
@@ -216,7 +224,7 @@ impl Pool {
         }
         let attempt = runner.attempt.take();
         if !runner.ending {
-            state.idle.push(number);
+            state.idle.push((number, Instant::now()));
         }
         if let Some(attempt) = attempt {
             state.running.remove(&attempt);
@@ -229,7 +237,7 @@ impl Pool {
     pub(super) fn runner_gone(self: &Arc<Self>, number: u64) -> Option<Departed> {
         let mut state = self.state();
         let runner = state.runners.remove(&number)?;
-        state.idle.retain(|idle| *idle != number);
+        state.idle.retain(|(idle, _)| *idle != number);
         if let Some(attempt) = runner.attempt {
             state.running.remove(&attempt);
         }
@@ -240,47 +248,47 @@ impl Pool {
         Some(Departed { attempt: runner.attempt, killed: runner.killed })
     }
 
-    /// The zygote serves.
-    pub(super) fn zygote_up(self: &Arc<Self>, requests: mpsc::Sender<Request>) {
+    /// Runners can be made.
+    pub(super) fn maker_up(self: &Arc<Self>, requests: mpsc::Sender<Request>) {
         let mut state = self.state();
-        if !matches!(state.zygote, Zygote::Closed) {
-            state.zygote = Zygote::Up(requests);
+        if !matches!(state.maker, Maker::Closed) {
+            state.maker = Maker::Up(requests);
             self.pump(&mut state);
         }
     }
 
-    /// No zygote could be started: everything that waits fails.
-    pub(super) async fn zygote_failed(&self, message: &str) {
+    /// No runner can be made: everything that waits fails.
+    pub(super) async fn maker_failed(&self, message: &str) {
         let waiting = {
             let mut state = self.state();
-            if !matches!(state.zygote, Zygote::Closed) {
-                state.zygote = Zygote::Down;
+            if !matches!(state.maker, Maker::Closed) {
+                state.maker = Maker::Down;
             }
             std::mem::take(&mut state.queue)
         };
         self.fail_all(waiting, message).await;
     }
 
-    /// The zygote died. Returns the process groups of its runners. With `restart`, or when tasks
+    /// The maker of runners died. Returns the process groups of its runners. With `restart`, or when tasks
     /// wait, another is started.
-    pub(super) fn zygote_lost(self: &Arc<Self>, restart: bool) -> Vec<u32> {
+    pub(super) fn maker_lost(self: &Arc<Self>, restart: bool) -> Vec<u32> {
         let mut state = self.state();
         state.idle.clear();
         for runner in state.runners.values_mut() {
             runner.ending = true;
-            runner.tell(Order::ZygoteLost);
+            runner.tell(Order::MakerLost);
         }
         let groups = state.runners.values().filter_map(|runner| runner.pid).collect();
-        if !matches!(state.zygote, Zygote::Closed) {
-            state.zygote = Zygote::Down;
+        if !matches!(state.maker, Maker::Closed) {
+            state.maker = Maker::Down;
             if restart || !state.queue.is_empty() {
-                self.wake_zygote(&mut state);
+                self.wake_maker(&mut state);
             }
         }
         groups
     }
 
-    /// The zygote made a runner's process.
+    /// A runner's process was made.
     pub(super) fn forked(&self, number: u64, pid: u32) {
         if let Some(runner) = self.state().runners.get_mut(&number) {
             runner.pid = Some(pid);
@@ -292,6 +300,53 @@ impl Pool {
         if let Some(runner) = self.state().runners.get_mut(&number) {
             runner.ending = true;
             runner.tell(Order::Exited(exit));
+        }
+    }
+
+    /// A runner was ended because its maker died.
+    pub(super) fn lost(&self, number: u64) {
+        let mut state = self.state();
+        state.idle.retain(|(idle, _)| *idle != number);
+        if let Some(runner) = state.runners.get_mut(&number) {
+            runner.ending = true;
+            runner.tell(Order::MakerLost);
+        }
+    }
+
+    /// Ends runners that had nothing to do for this long. Returns whether the maker has nothing to
+    /// do either and is let go: it calls [`Pool::maker_left`] when it is done.
+    pub(super) fn end_idle(self: &Arc<Self>, time: Duration) -> bool {
+        let mut state = self.state();
+        let old: Vec<u64> = state
+            .idle
+            .iter()
+            .filter(|(_, since)| since.elapsed() >= time)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in &old {
+            if let Some(runner) = state.runners.get_mut(number) {
+                runner.ending = true;
+                send(&state.maker, Request::Kill { runner: *number, grace: Duration::ZERO });
+            }
+        }
+        state.idle.retain(|(number, _)| !old.contains(number));
+        let leaves = state.runners.is_empty()
+            && state.queue.is_empty()
+            && matches!(state.maker, Maker::Up(_));
+        if leaves {
+            state.maker = Maker::Starting;
+        }
+        leaves
+    }
+
+    /// The maker of runners has left, as [`Pool::end_idle`] let it.
+    pub(super) fn maker_left(self: &Arc<Self>) {
+        let mut state = self.state();
+        if matches!(state.maker, Maker::Starting) {
+            state.maker = Maker::Down;
+            if !state.queue.is_empty() {
+                self.wake_maker(&mut state);
+            }
         }
     }
 
@@ -316,65 +371,43 @@ impl Pool {
         for task in tasks {
             let message = message.to_owned();
             let outcome = Outcome::Failed { fault: Fault::Executor, message };
-            self.report_end(task.attempt, outcome, <_>::default()).await;
+            self.common.report_end(task.attempt, outcome, <_>::default()).await;
         }
     }
 
-    pub(super) async fn report_end(
-        &self,
-        attempt: AttemptId,
-        outcome: Outcome,
-        (stdout, stderr): (Payload, Payload),
-    ) {
-        self.report(attempt, Event::Ended(Ending { outcome, stdout, stderr })).await;
-    }
-
-    /// Reports, unless the executor is stopping.
-    pub(super) async fn report(&self, attempt: AttemptId, event: Event) {
-        tokio::select! {
-            biased;
-            () = self.stopping.cancelled() => {}
-            sent = self.reports.send(Report { attempt, event }) => {
-                if sent.is_err() {
-                    tracing::debug!(%attempt, "nobody takes reports any more");
+    fn wake_maker(self: &Arc<Self>, state: &mut State) {
+        if matches!(state.maker, Maker::Down) {
+            state.maker = Maker::Starting;
+            let pool = Arc::clone(self);
+            match &self.kind {
+                Kind::Python => self.common.tasks.spawn(zygote::run(pool)),
+                Kind::Program(program) => {
+                    self.common.tasks.spawn(program::run(pool, program.clone()))
                 }
-            }
+            };
         }
     }
 
-    /// Whether the folders are to be cleared: true once.
-    pub(super) fn take_stale(&self) -> bool {
-        self.stale.swap(false, Ordering::Relaxed)
-    }
-
-    /// Where an attempt's large outputs go.
-    pub(super) fn spool(&self, attempt: AttemptId) -> Spool {
-        Spool::of(&self.options.spool_dir, attempt)
-    }
-
-    fn wake_zygote(self: &Arc<Self>, state: &mut State) {
-        if matches!(state.zygote, Zygote::Down) {
-            state.zygote = Zygote::Starting;
-            self.tasks.spawn(zygote::run(Arc::clone(self)));
-        }
+    /// Room for requests: each worker has at most one runner that ends and one that comes.
+    pub(super) fn requests_max(&self) -> usize {
+        4 * self.workers() + 16
     }
 
     /// Gives waiting tasks to idle runners, and asks for the runners that are missing.
     fn pump(self: &Arc<Self>, state: &mut State) {
         let workers = self.workers();
         while state.busy() < workers
-            && let Some(number) = state.next_idle()
+            && let Some((number, since)) = state.next_idle()
         {
             let Some(task) = state.queue.pop_front() else {
-                state.idle.push(number);
+                state.idle.push((number, since));
                 break;
             };
             state.assign(number, task);
         }
-        let Zygote::Up(requests) = &state.zygote else { return };
+        let Maker::Up(requests) = &state.maker else { return };
         let requests = requests.clone();
-        // One more than needed, so that a task never waits for a fork.
-        let wanted = workers.min(state.busy() + state.queue.len()) + 1;
+        let wanted = workers.min(state.busy() + state.queue.len()) + self.spare();
         let present = state.runners.values().filter(|runner| !runner.ending).count();
         for _ in present..wanted {
             if !self.add_runner(state, &requests) {
@@ -383,8 +416,8 @@ impl Pool {
         }
     }
 
-    fn add_runner(self: &Arc<Self>, state: &mut State, zygote: &mpsc::Sender<Request>) -> bool {
-        let number = state.runners_made;
+    fn add_runner(self: &Arc<Self>, state: &mut State, maker: &mpsc::Sender<Request>) -> bool {
+        let number = self.common.next_runner();
         let (ours, theirs) = match runner::socket_pair() {
             Ok(pair) => pair,
             Err(error) => {
@@ -392,10 +425,9 @@ impl Pool {
                 return false;
             }
         };
-        if zygote.try_send(Request::Fork { runner: number, socket: theirs }).is_err() {
+        if maker.try_send(Request::Make { runner: number, socket: theirs }).is_err() {
             return false;
         }
-        state.runners_made += 1;
         let (orders, received) = mpsc::channel(runner::ORDERS_MAX);
         let runner = Runner {
             orders,
@@ -407,7 +439,7 @@ impl Pool {
         };
         state.runners.insert(number, runner);
         let runner = runner::Runner::new(Arc::clone(self), number, ours, received);
-        self.tasks.spawn(runner.run());
+        self.common.tasks.spawn(runner.run());
         true
     }
 }
@@ -427,10 +459,10 @@ impl State {
         self.runners.values().filter(busy).count()
     }
 
-    fn next_idle(&mut self) -> Option<u64> {
-        while let Some(number) = self.idle.pop() {
+    fn next_idle(&mut self) -> Option<(u64, Instant)> {
+        while let Some((number, since)) = self.idle.pop() {
             if self.runners.get(&number).is_some_and(|runner| !runner.ending) {
-                return Some(number);
+                return Some((number, since));
             }
         }
         None
@@ -457,10 +489,10 @@ impl State {
     }
 }
 
-fn send(zygote: &Zygote, request: Request) {
-    if let Zygote::Up(requests) = zygote
+fn send(maker: &Maker, request: Request) {
+    if let Maker::Up(requests) = maker
         && requests.try_send(request).is_err()
     {
-        tracing::error!("the zygote takes no requests");
+        tracing::error!("the maker of runners takes no requests");
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use cov_core::error::Fault;
@@ -14,17 +15,20 @@ use rustix::net::RecvFlags;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 use super::capture::{self, Files, Spool};
+use super::ends;
 use super::pool::Pool;
 use super::wire::{self, Packed};
 use crate::{Event, Outcome, Task};
 
-/// A runner gets at most one task, the news of its end, and the news of the zygote's end.
+/// A runner gets at most one task, the news of its end, and the news of its maker's end.
 pub(super) const ORDERS_MAX: usize = 4;
 
-/// Exit code of a runner that lost its connection or could not begin.
-const EXIT_DISCONNECTED: u32 = 75;
+/// How long a process may take from its start to its hello. It may have to import much first, on
+/// a busy machine.
+const GREETING_MAX: Duration = Duration::from_secs(60);
 
 /// What the pool tells a runner's task.
 #[derive(Debug)]
@@ -33,7 +37,7 @@ pub(super) enum Order {
     /// The process, and all that it started, is gone.
     Exited(Exit),
     /// The process that would tell of its end is gone, and it with it.
-    ZygoteLost,
+    MakerLost,
 }
 
 /// The server's end and the runner's end of a connection.
@@ -52,6 +56,9 @@ pub(super) struct Runner {
     orders: mpsc::Receiver<Order>,
     connected: bool,
     greeted: bool,
+    /// Until when it has to say hello.
+    greets_by: Instant,
+    is_late: bool,
     current: Option<Current>,
 }
 
@@ -68,6 +75,7 @@ enum Input {
     Order(Order),
     Report(FromRunner),
     Disconnected,
+    Late,
     Stopping,
 }
 
@@ -86,6 +94,8 @@ impl Runner {
             orders,
             connected: true,
             greeted: false,
+            greets_by: Instant::now() + GREETING_MAX,
+            is_late: false,
             current: None,
         }
     }
@@ -99,12 +109,16 @@ impl Runner {
                     self.drain().await;
                     return self.conclude(Some(exit)).await;
                 }
-                Input::Order(Order::ZygoteLost) => {
+                Input::Order(Order::MakerLost) => {
                     self.drain().await;
                     return self.conclude(None).await;
                 }
                 Input::Report(report) => self.take(report).await,
                 Input::Disconnected => self.disconnect(),
+                Input::Late => {
+                    self.is_late = true;
+                    self.pool.kill_runner(self.number);
+                }
                 Input::Stopping => return self.discard(),
             }
         }
@@ -113,8 +127,9 @@ impl Runner {
     async fn next(&mut self) -> Input {
         tokio::select! {
             biased;
-            () = self.pool.stopping.cancelled() => Input::Stopping,
+            () = self.pool.common.stopping.cancelled() => Input::Stopping,
             input = read(&mut self.stream, &mut self.received), if self.connected => input,
+            () = sleep_until(self.greets_by), if !self.greeted && !self.is_late => Input::Late,
             order = self.orders.recv() => order.map_or(Input::Stopping, Input::Order),
         }
     }
@@ -122,7 +137,7 @@ impl Runner {
     /// Hands the runner a task.
     async fn send(&mut self, task: Task) {
         let attempt = task.attempt;
-        let spool = self.pool.spool(attempt);
+        let spool = self.pool.common.spool(attempt);
         let frame = match pack(task, spool.clone()).await {
             Ok((frame, spilled)) => {
                 self.current = Some(Current { attempt, begun: false, spool, spilled });
@@ -131,12 +146,12 @@ impl Runner {
             Err(message) => {
                 self.pool.runner_done(self.number);
                 let outcome = Outcome::Failed { fault: Fault::Executor, message };
-                return self.pool.report_end(attempt, outcome, <_>::default()).await;
+                return self.pool.common.report_end(attempt, outcome, <_>::default()).await;
             }
         };
         let sent = tokio::select! {
             biased;
-            () = self.pool.stopping.cancelled() => return,
+            () = self.pool.common.stopping.cancelled() => return,
             sent = self.stream.write_all(&frame) => sent,
         };
         if let Err(error) = sent {
@@ -145,7 +160,7 @@ impl Runner {
         }
     }
 
-    /// What follows is the end of the process; the zygote tells of it.
+    /// What follows is the end of the process; its maker tells of it.
     fn disconnect(&mut self) {
         self.connected = false;
         self.pool.runner_disconnected(self.number);
@@ -184,7 +199,7 @@ impl Runner {
         let Some(current) = self.current_of(attempt) else { return };
         current.begun = true;
         let attempt = current.attempt;
-        self.pool.report(attempt, Event::Begun).await;
+        self.pool.common.report(attempt, Event::Begun).await;
     }
 
     async fn end(&mut self, attempt: u64, outcome: frames::Outcome, stdout: Blob, stderr: Blob) {
@@ -215,7 +230,7 @@ impl Runner {
         }
         if let Some(current) = self.current.take() {
             remove_all(current.spilled);
-            self.pool.report_end(current.attempt, outcome, (stdout, stderr)).await;
+            self.pool.common.report_end(current.attempt, outcome, (stdout, stderr)).await;
         }
     }
 
@@ -255,13 +270,17 @@ impl Runner {
     /// it went.
     async fn conclude(&mut self, exit: Option<Exit>) {
         let Some(departed) = self.pool.runner_gone(self.number) else { return };
-        let files = Files::of(&self.pool.options.run_dir, self.number);
+        let files = Files::of(&self.pool.common.options.run_dir, self.number);
         let current = self.current.take();
         if let Some(exit) = exit
             && !self.greeted
             && !departed.killed
         {
-            let message = never_greeted(exit);
+            let kind = &self.pool.kind;
+            let message = match self.is_late {
+                true => ends::never_greeted(kind, None, &files),
+                false => ends::never_greeted(kind, Some(exit), &files),
+            };
             tracing::error!(runner = self.number, message);
             self.pool.without_runner(&message).await;
         }
@@ -272,16 +291,19 @@ impl Runner {
         let Some(attempt) = departed.attempt else { return files.remove() };
         if !begun && !departed.killed {
             files.remove();
-            return self.pool.report(attempt, Event::NotBegun).await;
+            return self.pool.common.report(attempt, Event::NotBegun).await;
         }
-        let spool = self.pool.spool(attempt);
+        let spool = self.pool.common.spool(attempt);
         let collect = move || files.collect(&spool);
         let printed = tokio::task::spawn_blocking(collect).await.unwrap_or_default();
         let outcome = match departed.killed {
             true => Outcome::Killed,
-            false => Outcome::Failed { fault: Fault::Runner, message: how_it_died(exit) },
+            false => Outcome::Failed {
+                fault: Fault::Runner,
+                message: ends::how_it_died(&self.pool.kind, exit),
+            },
         };
-        self.pool.report_end(attempt, outcome, printed).await;
+        self.pool.common.report_end(attempt, outcome, printed).await;
     }
 
     fn discard(&mut self) {
@@ -331,52 +353,4 @@ async fn pack(task: Task, spool: Spool) -> Result<(Vec<u8>, Vec<PathBuf>), Strin
 
 fn remove_all(paths: Vec<PathBuf>) {
     paths.iter().for_each(|path| capture::remove(path));
-}
-
-fn never_greeted(exit: Exit) -> String {
-    let how = match exit {
-        Exit::Code(code) => format!("exited with code {code}"),
-        Exit::Signal(signal) => format!("was ended by {}", signal_name(signal)),
-    };
-    format!(
-        "A fresh runner process {how} before it could take a task; see zygote.log in the run folder."
-    )
-}
-
-fn how_it_died(exit: Option<Exit>) -> String {
-    match exit {
-        Some(Exit::Signal(9)) => "The process that ran this task was ended by SIGKILL (signal 9). If nobody \
-             sent it, the system was out of memory: its out-of-memory killer ends processes this way."
-            .to_owned(),
-        Some(Exit::Signal(signal)) => {
-            format!("The process that ran this task was ended by {}.", signal_name(signal))
-        }
-        Some(Exit::Code(EXIT_DISCONNECTED)) => "The process that ran this task lost its connection to the \
-             server, or its files (did the task close descriptors that it did not open?)."
-            .to_owned(),
-        Some(Exit::Code(code)) => {
-            format!("The process that ran this task exited with code {code} in the middle of it.")
-        }
-        None => "The process that ran this task was ended, because the one that made it died.".to_owned(),
-    }
-}
-
-fn signal_name(signal: u32) -> String {
-    let name = match signal {
-        1 => "SIGHUP",
-        2 => "SIGINT",
-        4 => "SIGILL",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL",
-        11 => "SIGSEGV",
-        13 => "SIGPIPE",
-        14 => "SIGALRM",
-        15 => "SIGTERM",
-        24 => "SIGXCPU",
-        25 => "SIGXFSZ",
-        _ => return format!("signal {signal}"),
-    };
-    format!("{name} (signal {signal})")
 }

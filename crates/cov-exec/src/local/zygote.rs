@@ -1,11 +1,10 @@
 //! The server's end of the zygote: starts it, asks it for runners and for their end, and hears
 //! what became of them.
 
-use std::fs::{DirBuilder, File, Permissions};
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -20,10 +19,9 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::capture::{self, Files, Spool};
-use super::pool::Pool;
+use super::common::Common;
+use super::pool::{Pool, Request};
 use super::python::{self, Interpreter};
 use super::{INLINE_BYTES_MAX, LocalOptions};
 
@@ -36,15 +34,6 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 /// A zygote that lived shorter than this is not replaced before there is a task.
 const LIFE_MIN: Duration = Duration::from_secs(10);
 
-/// What the pool asks of the zygote.
-#[derive(Debug)]
-pub(super) enum Request {
-    /// Make a runner that serves this socket.
-    Fork { runner: u64, socket: OwnedFd },
-    /// End a runner and all that it started.
-    Kill { runner: u64, grace: Duration },
-}
-
 #[derive(Debug)]
 struct Zygote {
     child: Child,
@@ -56,22 +45,21 @@ struct Zygote {
 /// Starts a zygote and serves it until it dies or the executor stops.
 pub(super) async fn run(pool: Arc<Pool>) {
     let started = Instant::now();
-    let stopping = pool.stopping.clone();
-    let zygote = start(&pool.options, pool.take_stale(), &stopping).await;
+    let stopping = pool.common.stopping.clone();
+    let zygote = start(&pool.common).await;
     let mut zygote = match zygote {
         Ok(zygote) => zygote,
         Err(message) => {
             if !stopping.is_cancelled() {
-                tracing::error!(message, "tasks cannot run");
+                tracing::error!(message, "Python tasks cannot run");
             }
-            return pool.zygote_failed(&message).await;
+            return pool.maker_failed(&message).await;
         }
     };
-    // Each worker has at most one runner that ends and one that comes, and there is a spare.
-    let (requests, received) = mpsc::channel(4 * pool.workers() + 16);
+    let (requests, received) = mpsc::channel(pool.requests_max());
     let took_ms = started.elapsed().as_millis();
     tracing::info!(took_ms, python = %zygote.interpreter.path.display(), "runners can be made");
-    pool.zygote_up(requests);
+    pool.maker_up(requests);
     let lived = Instant::now();
     tokio::select! {
         biased;
@@ -80,28 +68,23 @@ pub(super) async fn run(pool: Arc<Pool>) {
             if !stopping.is_cancelled() {
                 tracing::error!("the process that makes runners died");
             }
-            end_groups(&pool.zygote_lost(lived.elapsed() > LIFE_MIN));
+            end_groups(&pool.maker_lost(lived.elapsed() > LIFE_MIN));
         }
     }
     zygote.end().await;
 }
 
 /// Starts the interpreter and waits until it can make runners. The error says what to do.
-async fn start(
-    options: &LocalOptions,
-    stale: bool,
-    stopping: &CancellationToken,
-) -> Result<Zygote, String> {
+async fn start(common: &Common) -> Result<Zygote, String> {
+    common.prepare().await?;
+    let (options, stopping) = (&common.options, &common.stopping);
     let interpreter = Interpreter::choose(options.python.as_deref());
-    let prepared = {
+    let laid_down = {
         let options = options.clone();
-        tokio::task::spawn_blocking(move || prepare(&options, stale)).await
+        tokio::task::spawn_blocking(move || lay_down(&options)).await
     };
-    let prepared = prepared.unwrap_or_else(|error| Err(io::Error::other(error)));
-    let (script, log) = prepared.map_err(|error| {
-        let (run_dir, spool_dir) = (options.run_dir.display(), options.spool_dir.display());
-        format!("The folders for running tasks ({run_dir}, {spool_dir}) cannot be used: {error}")
-    })?;
+    let laid_down = laid_down.unwrap_or_else(|error| Err(io::Error::other(error)));
+    let (script, log) = laid_down.map_err(|error| common.unusable(&error))?;
     let mut zygote = spawn(options, interpreter, &script, log)?;
     let hello = tokio::select! {
         biased;
@@ -132,15 +115,8 @@ fn log_path(run_dir: &Path) -> PathBuf {
     run_dir.join("zygote.log")
 }
 
-/// Lays down folders and files; returns the script to start and the log it writes to.
-fn prepare(options: &LocalOptions, stale: bool) -> io::Result<(PathBuf, File)> {
-    DirBuilder::new().recursive(true).mode(0o700).create(&options.run_dir)?;
-    std::fs::set_permissions(&options.run_dir, Permissions::from_mode(0o700))?;
-    std::fs::create_dir_all(&options.spool_dir)?;
-    if stale {
-        capture::clear(&options.spool_dir, Spool::PREFIX)?;
-        capture::clear(&options.run_dir, Files::PREFIX)?;
-    }
+/// Lays down the script to start and the log it writes to.
+fn lay_down(options: &LocalOptions) -> io::Result<(PathBuf, File)> {
     let script = python::install(&options.run_dir.join("python"))?;
     let log = File::create(log_path(&options.run_dir))?;
     Ok((script, log))
@@ -230,7 +206,7 @@ impl Zygote {
 
     async fn send(&mut self, request: Request) -> io::Result<()> {
         let (message, socket) = match request {
-            Request::Fork { runner, socket } => (ToZygote::Fork { runner }, Some(socket)),
+            Request::Make { runner, socket } => (ToZygote::Fork { runner }, Some(socket)),
             Request::Kill { runner, grace } => {
                 let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
                 (ToZygote::Kill { runner, grace_ms }, None)

@@ -20,7 +20,7 @@ const GRACE: Duration = Duration::from_millis(50);
 
 /// A shell that started, in sessions of their own, what ignores every request to end.
 const STUBBORN: &str = "trap '' TERM; for n in 1 2 3; do setsid sh -c 'trap \"\" TERM; \
-     (trap \"\" TERM; sleep 3600) & sleep 3600' & done; echo on; wait";
+     (trap \"\" TERM; sleep 3600) & sleep 3600' & done; wait";
 
 struct Bench {
     folder: TempDir,
@@ -64,6 +64,15 @@ impl Bench {
         let begin = Instant::now();
         while self.read("out").is_empty() {
             assert!(begin.elapsed() < PATIENCE, "nothing was printed");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until the family of [`STUBBORN`] is there.
+    async fn grown(&self) {
+        let begin = Instant::now();
+        while marked(&self.path("")) < 10 {
+            assert!(begin.elapsed() < PATIENCE, "it does not grow");
             tokio::task::yield_now().await;
         }
     }
@@ -161,8 +170,7 @@ async fn a_limit_of_memory_binds() {
 async fn what_is_killed_is_gone_with_all_that_it_started(cgroups: bool) {
     let bench = Bench::new(cgroups);
     let mut process = bench.start(marking(&bench, STUBBORN)).await;
-    bench.printed().await;
-    assert!(marked(&bench.path("")) >= 4);
+    bench.grown().await;
     process.kill(GRACE).await;
     assert_eq!(ended(&mut process).await, Some(Exit::Signal(9)));
     assert_eq!(marked(&bench.path("")), 0);
@@ -205,7 +213,7 @@ async fn a_process_that_obeys_has_its_time() {
 async fn the_end_of_the_executor_is_the_end_of_everything() {
     let bench = Bench::new(false);
     let mut process = bench.start(marking(&bench, STUBBORN)).await;
-    bench.printed().await;
+    bench.grown().await;
     bench.stop().await;
     assert_eq!(ended(&mut process).await, None);
     assert_eq!(marked(&bench.path("")), 0);
@@ -227,7 +235,7 @@ fn sigkill(pid: u32) {
 async fn when_the_starter_is_killed_everything_is_gone_before_it_is_told() {
     let bench = Bench::new(false);
     let mut process = bench.start(marking(&bench, STUBBORN)).await;
-    bench.printed().await;
+    bench.grown().await;
     sigkill(parent(process.pid()));
     assert_eq!(ended(&mut process).await, None);
     assert_eq!(marked(&bench.path("")), 0);

@@ -15,6 +15,8 @@ mod languages;
 #[cfg(test)]
 mod processes;
 #[cfg(test)]
+mod programs;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod surroundings;

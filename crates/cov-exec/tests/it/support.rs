@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use cov_core::ids::{AttemptId, DispatchId, NodeId};
 use cov_core::transportable::{Attributes, Encoding, Header, TransportableObject};
 use cov_exec::local::{LocalExecutor, LocalOptions};
-use cov_exec::{Ending, Event, Executor, Outcome, Payload, Report, Task};
+use cov_exec::{Ending, Event, Executor, Outcome, Payload, Report, Runtime, Task};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -137,6 +137,7 @@ pub(crate) fn call(function: &str, args: &[&str]) -> Task {
         attempt: AttemptId::new(1, ATTEMPTS.fetch_add(1, Ordering::Relaxed)),
         dispatch: "6f1c1b9e-2c57-4a4b-8f0e-0f4a0f7f2b11".parse::<DispatchId>().unwrap(),
         node: NodeId(0),
+        runtime: Runtime::Python,
         function: archive(pickled_name(function)),
         hooks: None,
         run_callables: true,
