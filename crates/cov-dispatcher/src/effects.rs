@@ -53,6 +53,8 @@ pub(crate) enum PlannedRuntime {
     Python,
     /// A program in the store.
     Program { content: ContentRef, memory_bytes_max: Option<u64> },
+    /// A command, which the function describes.
+    Command,
 }
 
 /// A content that a task needs.
@@ -141,6 +143,7 @@ async fn read_task(
     };
     let runtime = match plan.runtime {
         PlannedRuntime::Python => Runtime::Python,
+        PlannedRuntime::Command => Runtime::Command,
         PlannedRuntime::Program { content, memory_bytes_max } => Runtime::Program(Program {
             digest: content.id,
             content: payload(shared, attempt, Part::Stored(content)).await?,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use cov_core::asset::{AssetAddress, AssetKey};
+use cov_core::command;
 use cov_core::executor::ExecutorSpec;
 use cov_core::graph::NodeKind;
 use cov_core::ids::{ContentId, NodeId};
@@ -19,7 +20,7 @@ const PYTHON_NAMES: [&str; 2] = ["local", "dask"];
 /// The name that means the program that comes with the dispatch.
 const RUST_NAME: &str = "rust";
 
-const NAMES: [&str; 3] = [PYTHON_NAMES[0], PYTHON_NAMES[1], RUST_NAME];
+const NAMES: [&str; 4] = [PYTHON_NAMES[0], PYTHON_NAMES[1], RUST_NAME, command::EXECUTOR];
 
 /// The names by which electrons can ask for an executor of this server.
 #[must_use]
@@ -47,6 +48,8 @@ pub enum Target {
         /// How large the address space of a runner may become. Bytes.
         memory_bytes_max: Option<u64>,
     },
+    /// To processes of their own: commands.
+    Command,
     /// Nowhere; this says why and what to do.
     Unknown(String),
 }
@@ -57,6 +60,7 @@ impl Target {
     pub fn of(spec: &ExecutorSpec) -> Self {
         match spec.name.as_str() {
             RUST_NAME => program(spec).unwrap_or_else(Self::Unknown),
+            command::EXECUTOR => Self::Command,
             name if PYTHON_NAMES.contains(&name) => python(spec),
             name => Self::Unknown(format!(
                 "No executor found by name: {name}. This server has: {}.",

@@ -55,6 +55,8 @@ pub enum Runtime {
     Python,
     /// The program that holds the electron.
     Program(Program),
+    /// A command of its own; see [`cov_core::command`].
+    Command,
 }
 
 /// One attempt to run one electron.

@@ -401,6 +401,7 @@ impl Owner {
                 let memory_bytes_max = *memory_bytes_max;
                 Ok((PlannedRuntime::Program { content, memory_bytes_max }, work_dir.clone()))
             }
+            Some(Target::Command) => Ok((PlannedRuntime::Command, None)),
             Some(Target::Unknown(reason)) => Err((Fault::Executor, reason.clone())),
             None => Err((Fault::Server, "the node has no executor".to_owned())),
         }

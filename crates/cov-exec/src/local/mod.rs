@@ -6,6 +6,7 @@
 //! a socket pair of its own and runs one task after the other. Nothing here listens on an address.
 
 mod capture;
+mod command;
 mod common;
 mod ends;
 mod pool;
@@ -27,6 +28,7 @@ use cov_core::ids::{AttemptId, ContentId};
 use tokio::sync::mpsc;
 
 use crate::{Error, Executor, Program, Report, Runtime, Task};
+use command::Commands;
 use common::Common;
 use pool::{Kind, Pool};
 
@@ -93,6 +95,7 @@ pub struct LocalExecutor {
     common: Arc<Common>,
     python: Arc<Pool>,
     programs: Mutex<Programs>,
+    commands: Arc<Commands>,
 }
 
 impl LocalExecutor {
@@ -107,7 +110,8 @@ impl LocalExecutor {
         let common = Arc::new(Common::new(options, reports));
         let python = Arc::new(Pool::new(Arc::clone(&common), Kind::Python));
         python.start();
-        Self { common, python, programs: Mutex::default() }
+        let commands = Arc::new(Commands::new(Arc::clone(&common)));
+        Self { common, python, programs: Mutex::default(), commands }
     }
 
     fn programs(&self) -> MutexGuard<'_, Programs> {
@@ -152,14 +156,22 @@ impl Executor for LocalExecutor {
         match &task.runtime {
             Runtime::Python => self.python.submit(task),
             Runtime::Program(program) => self.pool_of(program).submit(task),
+            Runtime::Command => {
+                self.commands.submit(task);
+                Ok(())
+            }
         }
     }
 
     async fn kill(&self, attempt: AttemptId) {
+        self.commands.kill(attempt);
         self.pools().iter().for_each(|pool| pool.kill(attempt));
     }
 
     async fn live_output(&self, attempt: AttemptId) -> Option<(Bytes, Bytes)> {
+        if let Some(output) = self.commands.live_output(attempt).await {
+            return Some(output);
+        }
         for pool in self.pools() {
             if let Some(output) = pool.live_output(attempt).await {
                 return Some(output);

@@ -75,7 +75,10 @@ async fn what_a_command_prints_is_its_output() {
     let ending = bench.run(run(shell("printf 'a\\nb\\303\\244\\n'; echo no >&2"), vec![])).await;
     assert_eq!((text(&ending.stdout), text(&ending.stderr)), ("a\nbä\n".into(), "no\n".into()));
     let output = completed(ending);
-    assert_eq!((output.to_json::<String>().unwrap(), output.object_string), ("a\nbä\n".into(), "a\nbä".into()));
+    assert_eq!(
+        (output.to_json::<String>().unwrap(), output.object_string),
+        ("a\nbä\n".into(), "a\nbä".into())
+    );
     assert_eq!(text_of(bench.run(run(shell(":"), vec![])).await), "");
     let output = completed(bench.run(run(shell("printf '\\377\\000x'"), vec![])).await);
     assert_eq!(output.header.encoding, Encoding::Array);
@@ -85,7 +88,8 @@ async fn what_a_command_prints_is_its_output() {
 #[tokio::test]
 async fn every_form_of_an_input_is_put_in() {
     let mut bench = bench();
-    let args = || vec![json(&json!("one 'two'\n\n")), json(&json!({"a": [1, 2.5]})), json(&json!("x"))];
+    let args =
+        || vec![json(&json!("one 'two'\n\n")), json(&json!({"a": [1, 2.5]})), json(&json!("x"))];
     let part = |form, quote| Part::Input(Input { quote, ..input(0, 1, form) });
     let parts = vec![
         Part::Text("printf '%s|' ".into()),
@@ -104,7 +108,8 @@ async fn every_form_of_an_input_is_put_in() {
     command.argv.push(Template::Parts(parts));
     let said = text_of(bench.run(run(command, args())).await);
     let line = "one 'two'";
-    let all = format!("{line}|{line}|{line}\n\n|{line}\n\n{{\"a\":[1,2.5]}}x{{\"a\":[1,2.5]}}\nx\n");
+    let all =
+        format!("{line}|{line}|{line}\n\n|{line}\n\n{{\"a\":[1,2.5]}}x{{\"a\":[1,2.5]}}\nx\n");
     assert_eq!(said, all);
 
     let words = Template::Parts(vec![Part::Input(input(0, 3, Form::Files))]);
@@ -199,7 +204,8 @@ async fn a_failure_says_what_the_command_said() {
 #[tokio::test]
 async fn what_is_no_command_is_refused() {
     let mut bench = bench();
-    let documents = [json!({}), json!({"command": {"argv": "x"}}), json!({"command": {"argv": []}}), json!(3)];
+    let documents =
+        [json!({}), json!({"command": {"argv": "x"}}), json!({"command": {"argv": []}}), json!(3)];
     for document in documents {
         let ending = bench.run(Task { function: json(&document), ..run(shell(""), vec![]) }).await;
         assert_eq!(failed(&ending).0, Fault::Task, "{document}");
@@ -219,7 +225,8 @@ async fn what_is_no_command_is_refused() {
 async fn much_goes_through_files_and_not_through_memory() {
     let mut bench = bench();
     // With a character at every border that pieces have.
-    let script = "head -c 30000000 /dev/zero | tr '\\0' 'a' | sed 's/aaaaaaa/aa\\xc3\\xa4\\n\"\\\\/g'";
+    let script =
+        "head -c 30000000 /dev/zero | tr '\\0' 'a' | sed 's/aaaaaaa/aa\\xc3\\xa4\\n\"\\\\/g'";
     let ending = bench.run(run(shell(script), vec![])).await;
     let Outcome::Completed(Payload::File(path)) = &ending.outcome else { panic!("{ending:?}") };
     assert!(matches!(&ending.stdout, Payload::File(_)));
@@ -295,7 +302,8 @@ async fn values_are_put_together_without_a_process() {
     assert_eq!(value_of(ending), json!("x\n"));
     let ending = bench.run(with(&collect(Collect::List), vec![text(), json(&json!([1]))])).await;
     assert_eq!(value_of(ending), json!(["x\n", [1]]));
-    let members = vec![("a".to_owned(), None), ("b".to_owned(), Some(2)), ("c".to_owned(), Some(0))];
+    let members =
+        vec![("a".to_owned(), None), ("b".to_owned(), Some(2)), ("c".to_owned(), Some(0))];
     let values = vec![text(), json(&json!(1)), bytes];
     let ending = bench.run(with(&collect(Collect::Map(members.clone())), values)).await;
     assert_eq!(value_of(ending), json!({"a": "x\n", "b": [1, {"base64": "/w=="}], "c": []}));

@@ -16,7 +16,8 @@ pub(super) const CHUNK_BYTES: usize = 64 * 1024;
 /// What is read from an archive: how its data is encoded, and the data.
 pub(super) struct Value<'a> {
     pub(super) encoding: Encoding,
-    pub(super) data: BufReader<DecoderReader<'static, GeneralPurpose, BufReader<Box<dyn Read + 'a>>>>,
+    pub(super) data:
+        BufReader<DecoderReader<'static, GeneralPurpose, BufReader<Box<dyn Read + 'a>>>>,
 }
 
 impl std::fmt::Debug for Value<'_> {

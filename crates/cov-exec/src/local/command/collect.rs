@@ -17,9 +17,8 @@ pub(super) fn collect(
     values: &[&Payload],
     spool: &Path,
 ) -> Result<Payload, Failed> {
-    let failed = |error: io::Error| {
-        Failed::task(format!("The outputs cannot be put together: {error}"))
-    };
+    let failed =
+        |error: io::Error| Failed::task(format!("The outputs cannot be put together: {error}"));
     match collect {
         Collect::Value => match values.first() {
             None => Err(Failed::task("There is no value to be the result.")),
@@ -29,10 +28,10 @@ pub(super) fn collect(
                 Ok(Payload::File(spool.to_owned()))
             }
         },
-        Collect::List => {
-            written(values, spool, |to| list(values, to)).map_err(failed)
+        Collect::List => written(values, spool, |to| list(values, to)).map_err(failed),
+        Collect::Map(members) => {
+            written(values, spool, |to| map(members, values, to)).map_err(failed)
         }
-        Collect::Map(members) => written(values, spool, |to| map(members, values, to)).map_err(failed),
     }
 }
 

@@ -110,8 +110,8 @@ impl<'a> Inputs<'a> {
     fn copy(&self, input: &Input, to: &mut dyn Write) -> Result<(), Failed> {
         for index in input.input..input.input.saturating_add(input.count) {
             let mut last = Last { to, byte: None };
-            let copied =
-                archive::open(self.value(index)?).and_then(|value| archive::copy_plain(value, &mut last));
+            let copied = archive::open(self.value(index)?)
+                .and_then(|value| archive::copy_plain(value, &mut last));
             copied.map_err(|error| self.unreadable(index, &error))?;
             if input.count > 1 && last.byte.is_some_and(|byte| byte != b'\n') {
                 to.write_all(b"\n").map_err(|error| self.unreadable(index, &error))?;
@@ -143,7 +143,8 @@ impl<'a> Inputs<'a> {
         let path = folder.join(file_name(input.name.as_deref()));
         if !path.exists() {
             let made = std::fs::create_dir_all(&folder).and_then(|()| File::create(&path));
-            let mut file = BufWriter::new(made.map_err(|error| self.unreadable(input.input, &error))?);
+            let mut file =
+                BufWriter::new(made.map_err(|error| self.unreadable(input.input, &error))?);
             self.copy(&single, &mut file)?;
             file.flush().map_err(|error| self.unreadable(input.input, &error))?;
         }
@@ -159,7 +160,8 @@ impl<'a> Inputs<'a> {
 
     /// The path of a file that holds what the template gives.
     pub(super) fn file(&mut self, template: &Template, path: &Path) -> Result<PathBuf, Failed> {
-        let failed = |error: io::Error| Failed::system("what the command reads cannot be written", &error);
+        let failed =
+            |error: io::Error| Failed::system("what the command reads cannot be written", &error);
         if let Template::Parts(parts) = template
             && let [Part::Input(input)] = parts.as_slice()
             && input.form == Form::File

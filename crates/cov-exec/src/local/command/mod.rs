@@ -18,6 +18,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -46,6 +47,8 @@ pub(super) struct Commands {
     common: Arc<Common>,
     running: Mutex<HashMap<AttemptId, Running>>,
     prepared: OnceCell<()>,
+    /// Numbers the files of what is printed.
+    numbers: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -85,7 +88,12 @@ struct Ready {
 
 impl Commands {
     pub(super) fn new(common: Arc<Common>) -> Self {
-        Self { common, running: Mutex::default(), prepared: OnceCell::new() }
+        Self {
+            common,
+            running: Mutex::default(),
+            prepared: OnceCell::new(),
+            numbers: AtomicU64::new(0),
+        }
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<AttemptId, Running>> {
@@ -96,7 +104,8 @@ impl Commands {
     /// Takes a task over. It runs at once: the caller keeps to the number of slots.
     pub(super) fn submit(self: &Arc<Self>, task: Task) {
         let killed = CancellationToken::new();
-        let files = Files::of(&self.common.options.run_dir, self.common.next_runner());
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let files = Files::of(&self.common.options.run_dir.join(FOLDER), number);
         let running = Running { killed: killed.clone(), files: files.clone() };
         self.running().insert(task.attempt, running);
         let commands = Arc::clone(self);
@@ -175,8 +184,8 @@ impl Commands {
             return Ok(None);
         }
         let started = self.common.keeper.start(launch, streams).await;
-        let mut process = started
-            .map_err(|error| Failed { fault: Fault::Runner, message: error.to_string() })?;
+        let mut process =
+            started.map_err(|error| Failed { fault: Fault::Runner, message: error.to_string() })?;
         tokio::select! {
             exit = process.ended() => return Ok(exit),
             () = killed.cancelled() => {}
@@ -188,7 +197,10 @@ impl Commands {
     /// Lays down the folder for scratch folders, once, and removes what an earlier life left.
     async fn prepare(&self) -> Result<(), Failed> {
         let prepared = self.prepared.get_or_try_init(|| async {
-            self.common.prepare().await.map_err(|why| Failed { fault: Fault::Runner, message: why })?;
+            self.common
+                .prepare()
+                .await
+                .map_err(|why| Failed { fault: Fault::Runner, message: why })?;
             let folder = self.common.options.run_dir.join(FOLDER);
             let made = blocking(move || {
                 remove(&folder);

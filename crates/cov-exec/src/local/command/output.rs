@@ -60,7 +60,8 @@ pub(super) fn write(
         content(&mut bytes)?;
         return Ok(Payload::Bytes(bytes.into()));
     }
-    let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(spool);
+    let options =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(spool);
     let mut file = BufWriter::with_capacity(CHUNK_BYTES, options?);
     content(&mut file)?;
     file.flush()?;
