@@ -125,6 +125,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("clap", &["cov-server", "cov-cli"]),
     ("anyhow", &["cov-server", "cov-cli", "cov-benches", "xtask"]),
     ("miette", &["cov-server", "cov-cli"]),
+    (
+        "prometheus-client",
+        &["cov-exec", "cov-triggers", "cov-dispatcher", "cov-http", "cov-server", "cov-benches"],
+    ),
 ];
 
 /// Crates that must stay pure, and what must not be anywhere below them.

@@ -8,7 +8,9 @@ use cov_core::ids::{AttemptId, DispatchId, NodeId};
 use cov_engine::scheduler::Scheduler;
 use cov_exec::Executor;
 use tokio::sync::{Notify, mpsc};
+use tracing::Span;
 
+use crate::metrics::Metrics;
 use crate::owner::Message;
 
 /// The slots of one executor. Cheap to clone.
@@ -23,6 +25,7 @@ struct Inner {
     state: Mutex<State>,
     /// Told whenever no attempt is under way any more.
     idle: Notify,
+    metrics: Metrics,
 }
 
 #[derive(Debug)]
@@ -47,18 +50,21 @@ struct Attempt {
     /// Whether the executor has the task. A kill waits for that.
     submitted: bool,
     kill: bool,
+    /// Lasts as long as the attempt, for those who look on.
+    span: Span,
 }
 
 impl Admission {
     /// Admission to the slots of `executor`.
     #[must_use]
-    pub fn new(executor: Arc<dyn Executor>) -> Self {
+    pub fn new(executor: Arc<dyn Executor>, metrics: Metrics) -> Self {
         let state = State {
             scheduler: Scheduler::new(executor.slots()),
             attempts: HashMap::new(),
             closed: false,
         };
-        Self { inner: Arc::new(Inner { executor, state: Mutex::new(state), idle: Notify::new() }) }
+        let (state, idle) = (Mutex::new(state), Notify::new());
+        Self { inner: Arc::new(Inner { executor, state, idle, metrics }) }
     }
 
     /// The executor whose slots these are.
@@ -80,10 +86,13 @@ impl Admission {
     /// begins after [`Admission::close`].
     #[must_use]
     pub fn begin(&self, attempt: AttemptId, work: Work) -> bool {
-        let entry = Attempt { work, submitted: false, kill: false };
+        // Below the span of the dispatch, whose owner calls.
+        let span = tracing::info_span!("task", node.id = %work.node, %attempt);
+        let entry = Attempt { work, submitted: false, kill: false, span };
         let mut state = self.lock();
         if !state.closed {
             state.attempts.insert(attempt, entry);
+            self.inner.metrics.attempt_begun();
         }
         !state.closed
     }
@@ -133,6 +142,19 @@ impl Admission {
             }
             None => false,
         }
+    }
+
+    /// The span of `attempt`; none if it is over.
+    #[must_use]
+    pub fn span(&self, attempt: AttemptId) -> Span {
+        self.lock().attempts.get(&attempt).map_or_else(Span::none, |entry| entry.span.clone())
+    }
+
+    /// How many nodes wait for a slot, and how many attempts are under way.
+    #[must_use]
+    pub fn load(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.scheduler.queued(), state.attempts.len())
     }
 
     /// Whose attempt this is.

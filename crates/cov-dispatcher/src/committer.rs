@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::again;
 use crate::events::Feed;
+use crate::metrics::Metrics;
 use crate::options::{COMMIT_QUEUE_MAX, COMMIT_RETRY_FIRST, COMMIT_RETRY_MAX, COMMIT_SETS_MAX};
 
 /// What becomes of a change set when the store is full or does not answer.
@@ -48,9 +49,10 @@ impl Committer {
         store: Arc<dyn Store>,
         finish: CancellationToken,
         feed: Feed,
+        metrics: Metrics,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (requests, receiver) = mpsc::channel(COMMIT_QUEUE_MAX);
-        (Self { requests }, run(Durably { store, feed }, receiver, finish))
+        (Self { requests }, run(Durably { store, feed, metrics }, receiver, finish))
     }
 
     /// Whether the committer is gone, so that nothing can be changed any more.
@@ -83,11 +85,17 @@ impl Committer {
 struct Durably {
     store: Arc<dyn Store>,
     feed: Feed,
+    metrics: Metrics,
 }
 
 impl Durably {
     async fn commit(&self, sets: &[ChangeSet]) -> Result<(), cov_store::Error> {
-        self.store.commit(sets).await?;
+        let begin = Instant::now();
+        if let Err(error) = self.store.commit(sets).await {
+            self.metrics.commit_failed();
+            return Err(error);
+        }
+        self.metrics.committed(sets, begin.elapsed());
         self.feed.publish(sets);
         Ok(())
     }

@@ -44,6 +44,19 @@ pub struct Registered {
     pub uploads: HashSet<AssetAddress>,
 }
 
+/// How much there is to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Dispatches that are in memory, because something is under way in them.
+    pub dispatches: usize,
+    /// Electrons that wait for a slot.
+    pub queued: usize,
+    /// Attempts that are under way.
+    pub running: usize,
+    /// How many may be.
+    pub slots: usize,
+}
+
 impl Handle {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
@@ -57,6 +70,14 @@ impl Handle {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         !self.shared.closing.is_cancelled() && !self.shared.committer.is_gone()
+    }
+
+    /// How much there is to do now. Asks no store.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let (queued, running) = self.shared.admission.load();
+        let slots = self.shared.admission.executor().slots();
+        Load { dispatches: self.shared.registry.len(), queued, running, slots }
     }
 
     /// Checks a manifest and stores it, durably, as a dispatch that is not started.
@@ -126,6 +147,16 @@ impl Handle {
         let manifest = redispatch::manifest_of(&self.shared, &record).await?;
         let graph = manifest.graph(self.shared.options.nodes_max)?;
         redispatch::plan_against(&record, &manifest, &graph, reuse)
+    }
+
+    /// The manifest with which it would be dispatched again, unchanged: without an id, and with the
+    /// assets that its client sent.
+    ///
+    /// # Errors
+    /// There is no such dispatch.
+    pub async fn manifest(&self, dispatch: &DispatchId) -> Result<Manifest, Error> {
+        let record = self.shared.store.record(dispatch).await?;
+        redispatch::manifest_of(&self.shared, &record).await
     }
 
     /// Starts a registered dispatch, durably. Does nothing if it was started before.

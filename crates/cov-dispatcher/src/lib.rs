@@ -15,6 +15,7 @@ mod gates;
 pub mod handle;
 pub mod intake;
 mod maintenance;
+pub mod metrics;
 pub mod options;
 pub mod owner;
 mod redispatch;
@@ -35,8 +36,9 @@ pub use cov_engine::event::OnRestart;
 
 pub use crate::error::Error;
 pub use crate::events::{Changed, Event, Followed, Position, Subscription};
-pub use crate::handle::{Handle, Registered};
+pub use crate::handle::{Handle, Load, Registered};
 pub use crate::intake::{Intake, Order};
+pub use crate::metrics::Metrics;
 pub use crate::options::Options;
 pub use crate::repeat::Redispatch;
 pub use crate::service::{Parts, Service, start};

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use cov_engine::event::OnRestart;
 
+use crate::metrics::Metrics;
+
 /// Settings of the dispatcher.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -15,6 +17,8 @@ pub struct Options {
     pub on_restart: OnRestart,
     /// How long a caller waits for a step to become durable before it is told to try again.
     pub reply_timeout: Duration,
+    /// Where it is counted what becomes durable.
+    pub metrics: Metrics,
 }
 
 impl Default for Options {
@@ -24,6 +28,7 @@ impl Default for Options {
             upload_bytes_max: 16 * 1024 * 1024 * 1024,
             on_restart: OnRestart::Rerun,
             reply_timeout: Duration::from_secs(30),
+            metrics: Metrics::default(),
         }
     }
 }

@@ -140,9 +140,10 @@ pub async fn start(options: Options, parts: Parts) -> Result<(Handle, Service), 
     let unfinished = store.unfinished().await?;
     let (last_commit, last_report) = (CancellationToken::new(), CancellationToken::new());
     let feed = Feed::new(epoch);
+    let metrics = options.metrics.clone();
     let (committer, committing) =
-        Committer::new(Arc::clone(&store), last_commit.clone(), feed.clone());
-    let admission = Admission::new(executor);
+        Committer::new(Arc::clone(&store), last_commit.clone(), feed.clone(), metrics.clone());
+    let admission = Admission::new(executor, metrics);
     let stopping = CancellationToken::new();
     let ways = reports::Ways {
         admission: admission.clone(),

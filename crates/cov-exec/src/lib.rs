@@ -3,6 +3,7 @@
 
 pub mod keeper;
 pub mod local;
+pub mod metrics;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -11,6 +12,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cov_core::error::Fault;
 use cov_core::ids::{AttemptId, ContentId, DispatchId, NodeId};
+
+pub use crate::metrics::Metrics;
 
 /// Bytes on their way to or from a task: small ones in memory, large ones in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

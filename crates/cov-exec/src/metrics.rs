@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 /// What runners are, as label values.
-pub(crate) const KINDS: [&str; 3] = ["python", "program", "command"];
+pub(crate) const KINDS: [&str; 2] = ["python", "program"];
 
 /// Counts starts and ends of runners. Cheap to clone; clones count together.
 #[derive(Debug, Clone, Default)]

@@ -131,6 +131,7 @@ pub mod host;
 mod machine;
 #[cfg(any(test, feature = "test-util"))]
 pub mod memory;
+pub mod metrics;
 pub mod observer;
 pub mod policies;
 mod registry;
@@ -156,6 +157,7 @@ pub use crate::error::Error;
 pub use crate::ext::{Registered, TriggerExt};
 pub use crate::fields::{Fields, Seconds};
 pub use crate::host::TriggerHost;
+pub use crate::metrics::Metrics;
 pub use crate::observer::{Event, Observer};
 pub use crate::policies::Policies;
 pub use crate::registry::Registry;

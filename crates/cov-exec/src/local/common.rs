@@ -14,7 +14,9 @@ use tokio_util::task::TaskTracker;
 
 use super::LocalOptions;
 use super::capture::{self, Files, Spool};
+use super::pool::{Departed, Kind};
 use crate::keeper::Keeper;
+use crate::metrics::Cause;
 use crate::{Ending, Event, Outcome, Payload, Report};
 
 /// Folder for executables, in the run folder.
@@ -55,6 +57,16 @@ impl Common {
     /// A number for a runner that no other of this executor has.
     pub(super) fn next_runner(&self) -> u64 {
         self.runners_made.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Counts the end of a runner.
+    pub(super) fn count_end(&self, kind: &Kind, departed: Departed) {
+        let cause = match departed {
+            Departed { killed: true, .. } => Cause::Killed,
+            Departed { attempt: Some(_), .. } => Cause::Died,
+            Departed { attempt: None, .. } => Cause::Idle,
+        };
+        self.options.metrics.ended(kind.word(), cause);
     }
 
     /// Where an attempt's large outputs go.
@@ -106,6 +118,16 @@ impl Common {
                     tracing::debug!(%attempt, "nobody takes reports any more");
                 }
             }
+        }
+    }
+}
+
+impl Kind {
+    /// What metrics call it.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::Program(_) => "program",
         }
     }
 }

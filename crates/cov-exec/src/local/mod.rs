@@ -27,7 +27,7 @@ use bytes::Bytes;
 use cov_core::ids::{AttemptId, ContentId};
 use tokio::sync::mpsc;
 
-use crate::{Error, Executor, Program, Report, Runtime, Task};
+use crate::{Error, Executor, Metrics, Program, Report, Runtime, Task};
 use command::Commands;
 use common::Common;
 use pool::{Kind, Pool};
@@ -61,6 +61,8 @@ pub struct LocalOptions {
     pub keeper: Option<PathBuf>,
     /// How long a program's runner may wait for its next task before it is ended.
     pub program_idle: Duration,
+    /// Where starts and ends of runners are counted.
+    pub metrics: Metrics,
 }
 
 impl LocalOptions {
@@ -81,6 +83,7 @@ impl LocalOptions {
             cgroups: true,
             keeper: None,
             program_idle: Duration::from_secs(60),
+            metrics: Metrics::default(),
         }
     }
 }

@@ -418,6 +418,7 @@ impl Pool {
 
     fn add_runner(self: &Arc<Self>, state: &mut State, maker: &mpsc::Sender<Request>) -> bool {
         let number = self.common.next_runner();
+        self.common.options.metrics.started(self.kind.word());
         let (ours, theirs) = match runner::socket_pair() {
             Ok(pair) => pair,
             Err(error) => {

@@ -30,6 +30,7 @@ const KILLS_MAX: usize = 8;
 
 /// Serves the pool's requests until nothing is left to do or the executor stops.
 pub(super) async fn run(pool: Arc<Pool>, program: Program) {
+    pool.common.options.metrics.maker_started(pool.kind.word());
     let executable = match install(&pool, &program).await {
         Ok(executable) => executable,
         Err(message) => {

@@ -270,6 +270,7 @@ impl Runner {
     /// it went.
     async fn conclude(&mut self, exit: Option<Exit>) {
         let Some(departed) = self.pool.runner_gone(self.number) else { return };
+        self.pool.common.count_end(&self.pool.kind, departed);
         let files = Files::of(&self.pool.common.options.run_dir, self.number);
         let current = self.current.take();
         if let Some(exit) = exit

@@ -46,6 +46,7 @@ struct Zygote {
 pub(super) async fn run(pool: Arc<Pool>) {
     let started = Instant::now();
     let stopping = pool.common.stopping.clone();
+    pool.common.options.metrics.maker_started(pool.kind.word());
     let zygote = start(&pool.common).await;
     let mut zygote = match zygote {
         Ok(zygote) => zygote,

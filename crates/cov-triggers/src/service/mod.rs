@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::machine::{Effect, Input};
-use crate::{Error, Policies, Registry, TriggerHost};
+use crate::{Error, Metrics, Policies, Registry, TriggerHost};
 use changes::Closing;
 use entry::Entry;
 use handle::{Answer, Command};
@@ -65,13 +65,25 @@ impl Service {
         host: Arc<dyn TriggerHost>,
         registry: Registry,
     ) -> Result<(Triggers, Self), Error> {
+        Self::start_measured(host, registry, Metrics::default()).await
+    }
+
+    /// As [`Service::start`], and counts decisions.
+    ///
+    /// # Errors
+    /// The host cannot tell what it has kept.
+    pub async fn start_measured(
+        host: Arc<dyn TriggerHost>,
+        registry: Registry,
+        metrics: Metrics,
+    ) -> Result<(Triggers, Self), Error> {
         let registry = Arc::new(registry);
         let loaded = host.load().await?;
         let (commands, calls) = mpsc::channel(COMMANDS_MAX);
         let (reports, seen) = mpsc::channel(SEEN_MAX);
         let triggers = Triggers::new(commands, Arc::clone(&registry), Arc::clone(&host));
         let stop = CancellationToken::new();
-        let mut state = State::new(host, reports, stop.clone());
+        let mut state = State::new(host, reports, stop.clone(), metrics);
         for loaded in loaded {
             state.take_up(loaded, &registry);
         }
@@ -116,6 +128,7 @@ struct State {
     closings: HashMap<u64, Closing>,
     closings_made: u64,
     clock: (Timestamp, Instant),
+    metrics: Metrics,
 }
 
 impl State {
@@ -123,6 +136,7 @@ impl State {
         host: Arc<dyn TriggerHost>,
         reports: mpsc::Sender<(Number, u64, Seen)>,
         stop: CancellationToken,
+        metrics: Metrics,
     ) -> Self {
         let clock = (host.now(), Instant::now());
         Self {
@@ -141,6 +155,7 @@ impl State {
             closings: HashMap::new(),
             closings_made: 0,
             clock,
+            metrics,
         }
     }
 
@@ -257,6 +272,7 @@ impl State {
             trigger.id = id, event.key = firing.event_key, outcome = ?firing.outcome,
             reason = firing.reason, "decided"
         );
+        self.metrics.decided(&firing);
         let key = firing.event_key.clone();
         self.answer(number, &key, &Ok(firing));
     }
