@@ -18,6 +18,7 @@
 
 #![deny(missing_docs)]
 
+mod access;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 mod builder;
@@ -35,12 +36,14 @@ mod maintenance;
 mod payload;
 mod results;
 mod retry;
+mod revision;
 pub mod saved;
 #[cfg(feature = "tls")]
 mod tls;
 mod triggers;
 mod workflow;
 
+pub use access::{AuditEntry, AuditFilter, AuditPage, NewToken, Token};
 pub use builder::Builder;
 pub use client::Client;
 pub use commands::{Accepted, MissingAsset, Redispatch};

@@ -1,6 +1,8 @@
 //! Reads request bodies within limits of size and patience. Holds no more than one chunk of a
 //! streamed body, and knows no format but JSON.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -9,6 +11,8 @@ use cov_core::error::ErrorCode;
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::Limits;
 use crate::error::{Refusal, Step};
@@ -21,6 +25,71 @@ pub(crate) struct Chunks {
     taken: u64,
     limit: u64,
     patience: Duration,
+    bytes_per_second: u64,
+    /// How long it was waited for the sender.
+    waited: Duration,
+    memory: BodyMemory,
+}
+
+/// The memory that bodies may take together while they are read and parsed. Clones share it.
+#[derive(Debug, Clone)]
+pub struct BodyMemory(Arc<Semaphore>);
+
+/// Bodies of up to this size are not counted: their number is that of the connections. Bytes.
+const UNCOUNTED_BYTES: usize = 64 << 10;
+/// What memory is counted in. Bytes.
+const UNIT_BYTES: usize = 1 << 10;
+
+impl BodyMemory {
+    /// This many bytes; at most 4 TiB.
+    #[must_use]
+    pub fn new(bytes: u64) -> Self {
+        let units = usize::try_from(bytes / UNIT_BYTES as u64).unwrap_or(usize::MAX);
+        Self(Arc::new(Semaphore::new(units.min(u32::MAX as usize))))
+    }
+}
+
+/// A part of that memory, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    memory: BodyMemory,
+    units: usize,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    /// Grows to `bytes`. Never waits: two bodies that wait for each other would do so for ever.
+    pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let units = bytes.saturating_sub(UNCOUNTED_BYTES).div_ceil(UNIT_BYTES);
+        let Some(more) = units.checked_sub(self.units).filter(|more| *more > 0) else {
+            return Ok(());
+        };
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.memory.0).try_acquire_many_owned(more).map_err(|_none| {
+            Refusal::new(ErrorCode::Overloaded, "bodies take all the memory that they may")
+        })?;
+        match &mut self.held {
+            Some(held) => held.merge(permit),
+            None => self.held = Some(permit),
+        }
+        self.units = units;
+        Ok(())
+    }
+}
+
+/// A whole body. Its part of the memory is given back with it.
+#[derive(Debug)]
+pub(crate) struct Collected {
+    bytes: Vec<u8>,
+    _room: Room,
+}
+
+impl Deref for Collected {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Chunks {
@@ -38,7 +107,21 @@ impl Chunks {
         if announced.is_some_and(|length| length > limit) {
             return Err(too_long(limit));
         }
-        Ok(Self { body, announced, taken: 0, limit, patience: limits.body_wait })
+        Ok(Self {
+            body,
+            announced,
+            taken: 0,
+            limit,
+            patience: limits.body_wait,
+            bytes_per_second: limits.body_bytes_per_second,
+            waited: Duration::ZERO,
+            memory: limits.body_memory.clone(),
+        })
+    }
+
+    /// Memory for what is gathered of this body.
+    pub(crate) fn room(&self) -> Room {
+        Room { memory: self.memory.clone(), units: 0, held: None }
     }
 
     /// The announced length, if there is one.
@@ -52,7 +135,9 @@ impl Chunks {
     /// The body is over its limit, is cut off, or its sender stalls.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
         loop {
+            let begin = Instant::now();
             let frame = tokio::time::timeout(self.patience, self.body.frame()).await;
+            self.waited = self.waited.saturating_add(begin.elapsed());
             let frame = frame.map_err(|_error| cut_off("the body did not arrive in time"))?;
             let Some(frame) = frame else { return Ok(None) };
             let frame = frame.map_err(|_error| cut_off("the body is cut off"))?;
@@ -61,23 +146,37 @@ impl Chunks {
             if self.taken > self.limit {
                 return Err(too_long(self.limit));
             }
+            self.check_pace()?;
             return Ok(Some(data));
         }
     }
 
+    /// A sender that never stalls for long, and sends next to nothing, is not waited for either.
+    /// Time that the receiver took is not held against it.
+    fn check_pace(&self) -> Result<(), Refusal> {
+        let time = self.waited.saturating_sub(self.patience);
+        let expected = time.as_secs().saturating_mul(self.bytes_per_second);
+        match self.taken < expected {
+            true => Err(cut_off("the body comes too slowly")),
+            false => Ok(()),
+        }
+    }
+
     /// All bytes at once.
-    pub(crate) async fn collect(mut self) -> Result<Vec<u8>, Refusal> {
+    pub(crate) async fn collect(mut self) -> Result<Collected, Refusal> {
         // What is announced may never come, so only a little of it is believed.
         const BELIEVED_BYTES_MAX: u64 = 1 << 20;
         let expected = self.announced.unwrap_or(0).min(BELIEVED_BYTES_MAX);
         let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
+        let mut room = self.room();
         while let Some(chunk) = self.next().await? {
             if bytes.len() + chunk.len() > bytes.capacity() {
                 self.grow(&mut bytes, chunk.len());
             }
             bytes.extend_from_slice(&chunk);
+            room.hold(bytes.capacity())?;
         }
-        Ok(bytes)
+        Ok(Collected { bytes, _room: room })
     }
 
     /// Once the believed part has come, room for all that is announced, so that the body is
@@ -236,13 +335,51 @@ mod tests {
         let none = HeaderMap::new();
         let body = || Body::from("0123456789");
         let whole = Chunks::new(body(), &none, 10, &limits).unwrap().collect().await;
-        assert_eq!(whole.unwrap(), b"0123456789");
+        assert_eq!(&*whole.unwrap(), b"0123456789");
         let cut = Chunks::new(body(), &none, 9, &limits).unwrap().collect().await;
         assert_eq!(cut.unwrap_err().code(), ErrorCode::TooLarge);
         let mut announced = HeaderMap::new();
         announced.insert(header::CONTENT_LENGTH, 10.into());
         let refused = Chunks::new(body(), &announced, 9, &limits).unwrap_err();
         assert_eq!(refused.code(), ErrorCode::TooLarge);
+    }
+
+    /// A body whose chunks come one by one, a while apart.
+    fn drip(chunk: &'static [u8], pause: Duration) -> Body {
+        Body::from_stream(futures_util::stream::unfold((), move |()| async move {
+            tokio::time::sleep(pause).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from_static(chunk)), ()))
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_that_drips_is_not_waited_for() {
+        let limits = Limits::default();
+        let second = Duration::from_secs(1);
+        let begin = Instant::now();
+        let slow = Chunks::new(drip(b"x", second), &HeaderMap::new(), 1 << 20, &limits).unwrap();
+        assert_eq!(slow.collect().await.unwrap_err().code(), ErrorCode::MalformedJson);
+        assert!(begin.elapsed() < 2 * limits.body_wait, "{:?}", begin.elapsed());
+        // One that is quick enough is read to its limit.
+        let quick = drip(&[0; 2048], second);
+        let quick = Chunks::new(quick, &HeaderMap::new(), 1 << 18, &limits).unwrap();
+        assert_eq!(quick.collect().await.unwrap_err().code(), ErrorCode::TooLarge);
+    }
+
+    #[tokio::test]
+    async fn bodies_share_their_memory_and_give_it_back() {
+        let body_memory = BodyMemory::new(1 << 20);
+        let limits = Limits { body_memory, ..Limits::default() };
+        let read = |size: usize| {
+            let body = Body::from(vec![0; size]);
+            Chunks::new(body, &HeaderMap::new(), 1 << 30, &limits).unwrap().collect()
+        };
+        let first = read(700 << 10).await.unwrap();
+        assert_eq!(read(700 << 10).await.unwrap_err().code(), ErrorCode::Overloaded);
+        let small = read(60 << 10).await.unwrap();
+        assert_eq!(small.len(), 60 << 10, "small ones are not counted");
+        drop(first);
+        assert_eq!(read(700 << 10).await.unwrap().len(), 700 << 10);
     }
 
     #[tokio::test(start_paused = true)]

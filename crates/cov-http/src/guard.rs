@@ -13,16 +13,40 @@ use axum::response::{IntoResponse as _, Response};
 use cov_core::error::ErrorCode;
 
 use crate::Options;
+use crate::access::{Right, Signer};
 use crate::error::Refusal;
+use crate::listener::Peer;
 
-/// The address by which the client reached the server: `http://` and a checked `Host`. Addresses
-/// in answers begin with it, so that they lead back to where the client found us.
+/// The address by which the client reached the server: scheme and a checked `Host`. Addresses in
+/// answers begin with it, so that they lead back to where the client found us.
 #[derive(Debug, Clone)]
-pub(crate) struct Base(Arc<str>);
+pub(crate) struct Base {
+    begin: Arc<str>,
+    is_loopback: bool,
+    /// There for callers who send nothing but the address.
+    signer: Option<Signer>,
+}
 
 impl Base {
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
+    fn new(scheme: &str, host: &Authority) -> Self {
+        let begin = format!("{scheme}://{host}").into();
+        Self { begin, is_loopback: is_loopback(host.host()), signer: None }
+    }
+
+    /// The address of `path`, with the caller's right to it if that has to be shown.
+    pub(crate) fn address(&self, right: Right, path: &str) -> String {
+        let query = self.signer.as_ref().map(|signer| signer.query(right, path));
+        format!("{}{path}{}", self.begin, query.as_deref().unwrap_or_default())
+    }
+
+    /// Signs the addresses from now on.
+    pub(crate) fn sign_with(&mut self, signer: Signer) {
+        self.signer = Some(signer);
+    }
+
+    /// Whether the client named this machine by a name that means nothing elsewhere.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.is_loopback
     }
 }
 
@@ -34,7 +58,10 @@ pub(crate) async fn check(
 ) -> Response {
     match admit(&request, &options) {
         Ok(host) => {
-            request.extensions_mut().insert(Base(format!("http://{host}").into()));
+            let peer = request.extensions().get::<Peer>();
+            let scheme =
+                if peer.is_some_and(|peer| peer.is_encrypted()) { "https" } else { "http" };
+            request.extensions_mut().insert(Base::new(scheme, &host));
             next.run(request).await
         }
         Err(refusal) => {
@@ -80,13 +107,19 @@ fn host_of(request: &Request, options: &Options) -> Result<Authority, Refusal> {
 /// and a foreign name stays foreign on every port.
 fn is_ours(host: &Authority, options: &Options) -> bool {
     let name = host.host();
-    if name.eq_ignore_ascii_case("localhost")
+    is_loopback(name)
         || options.allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
-    {
-        return true;
-    }
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    address.is_ok_and(|address| address.is_loopback() || is_listened_on(address, options.listen))
+        || address_of(name).is_some_and(|address| is_listened_on(address, options.listen))
+}
+
+/// Whether a host's name is `localhost`, or an address that stays on the machine.
+fn is_loopback(name: &str) -> bool {
+    name.eq_ignore_ascii_case("localhost")
+        || address_of(name).is_some_and(|address| address.is_loopback())
+}
+
+fn address_of(name: &str) -> Option<IpAddr> {
+    name.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 /// A server on all interfaces is reached by addresses that it does not know. A page cannot have

@@ -3,6 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
+
+use crate::access::Access;
+use crate::body::BodyMemory;
+use crate::metrics::Metrics;
+
 /// How the routes behave.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -13,6 +19,20 @@ pub struct Options {
     pub allowed_hosts: Vec<String>,
     /// What one client may ask for.
     pub limits: Limits,
+    /// Who may do what.
+    pub access: Access,
+    /// Where requests are counted.
+    pub metrics: Metrics,
+}
+
+impl Options {
+    /// Counts requests and connections there.
+    #[must_use]
+    pub fn measured(mut self, metrics: Metrics) -> Self {
+        self.limits.open_connections = metrics.connections();
+        self.metrics = metrics;
+        self
+    }
 }
 
 /// The limits of what is accepted from outside.
@@ -28,12 +48,28 @@ pub struct Limits {
     pub body_bytes: u64,
     /// Longest request line and headers together. Bytes.
     pub header_bytes: usize,
-    /// Most connections at once; further ones wait to be accepted.
+    /// Most connections at once; further ones wait for a moment, and are answered 503 then.
     pub connections: usize,
+    /// Shows how many connections are open.
+    pub open_connections: Gauge,
+    /// Most connections at once from one address.
+    pub connections_per_address: usize,
+    /// Most registrations that are read and stored at once; further ones wait for a moment.
+    pub registrations: usize,
+    /// Most uploads at once.
+    pub uploads: usize,
+    /// Most other requests at once, without those that wait for the end of a dispatch.
+    pub requests: usize,
+    /// What bodies may take together while they are read and parsed.
+    pub body_memory: BodyMemory,
     /// Longest wait for a request's headers, also on an idle connection.
     pub header_wait: Duration,
     /// Longest wait for the next bytes of a body.
     pub body_wait: Duration,
+    /// What a sender of a body has to keep up, in the long run.
+    pub body_bytes_per_second: u64,
+    /// Longest wait for a client to read on.
+    pub write_wait: Duration,
     /// Registrations over 8 MiB that may be in memory at once.
     pub large_manifests: usize,
     /// How long a stopping server waits for requests that are under way.
@@ -49,8 +85,16 @@ impl Default for Limits {
             body_bytes: 16 << 20,
             header_bytes: 128 << 10,
             connections: 4_096,
+            open_connections: Gauge::default(),
+            connections_per_address: 2_048,
+            registrations: 256,
+            uploads: 1_024,
+            requests: 2_048,
+            body_memory: BodyMemory::new(1 << 30),
             header_wait: Duration::from_secs(30),
             body_wait: Duration::from_secs(30),
+            body_bytes_per_second: 1_024,
+            write_wait: Duration::from_secs(30),
             large_manifests: 1,
             stop_wait: Duration::from_secs(10),
         }

@@ -9,8 +9,9 @@ use cov_core::error::ErrorCode;
 use cov_core::trigger::TriggerId;
 use cov_dispatcher::store::TriggerStore;
 
-use crate::Limits;
+use crate::access::Access;
 use crate::error::Refusal;
+use crate::{Limits, Options};
 
 /// The running triggers of a server.
 #[derive(Debug, Clone)]
@@ -26,13 +27,14 @@ pub struct Triggers {
 pub(crate) struct TriggerShared {
     triggers: Option<Triggers>,
     pub(crate) limits: Limits,
+    pub(crate) access: Access,
 }
 
 pub(crate) type TriggerApp = axum::extract::State<Arc<TriggerShared>>;
 
 impl TriggerShared {
-    pub(crate) fn new(triggers: Option<Triggers>, limits: Limits) -> Self {
-        Self { triggers, limits }
+    pub(crate) fn new(triggers: Option<Triggers>, options: &Options) -> Self {
+        Self { triggers, limits: options.limits.clone(), access: options.access.clone() }
     }
 
     /// The triggers, if this server runs any.

@@ -29,7 +29,7 @@ pub use crate::access::AccessStore;
 #[cfg(feature = "test-util")]
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "sqlite")]
-pub use crate::sqlite::{Restored, SqliteStore};
+pub use crate::sqlite::{DATABASE, Restored, SqliteStore};
 pub use crate::triggers::TriggerStore;
 
 use std::fmt::Debug;

@@ -11,6 +11,7 @@ use cov_core::ids::DispatchId;
 use serde::Serialize;
 
 use super::names::{FILES, object_name};
+use crate::access::Right;
 use crate::error::Refusal;
 use crate::guard::Base;
 use crate::params::NodePath;
@@ -27,13 +28,18 @@ pub(super) struct Asset {
 }
 
 /// The address of an asset's bytes, seen from the client; empty for what clients do not see.
-pub(super) fn remote_uri(base: &Base, dispatch: &DispatchId, address: AssetAddress) -> String {
+pub(super) fn remote_uri(
+    base: &Base,
+    right: Right,
+    dispatch: &DispatchId,
+    address: AssetAddress,
+) -> String {
     let Some(name) = object_name(address) else { return String::new() };
-    let base = base.as_str();
-    match address.node {
-        Some(node) => format!("{base}{FILES}{dispatch}/node_{node}/{name}"),
-        None => format!("{base}{FILES}{dispatch}/{name}"),
-    }
+    let path = match address.node {
+        Some(node) => format!("{FILES}{dispatch}/node_{node}/{name}"),
+        None => format!("{FILES}{dispatch}/{name}"),
+    };
+    base.address(right, &path)
 }
 
 /// Where an asset is, and its size.
@@ -45,7 +51,7 @@ pub(super) async fn locate(
     let address = address_of(&path)?;
     let blob = shared.handle.read_asset(&path.dispatch, address).await?;
     let size = blob.as_ref().map_or(0, content::size_of);
-    Ok(Json(located(&base, &path.dispatch, address, size)))
+    Ok(Json(located(&base, Right::Read, &path.dispatch, address, size)))
 }
 
 /// Takes note that an asset will be uploaded, and says where to.
@@ -64,7 +70,7 @@ pub(super) async fn announce(
     }
     let announced = Announced { size, sha1: announced_digest(&headers)? };
     shared.handle.announce(&path.dispatch, address, announced).await?;
-    Ok(Json(located(&base, &path.dispatch, address, size)))
+    Ok(Json(located(&base, Right::Write, &path.dispatch, address, size)))
 }
 
 fn announced_digest(headers: &HeaderMap) -> Result<Option<cov_core::ids::Sha1Digest>, Refusal> {
@@ -80,8 +86,14 @@ fn announced_digest(headers: &HeaderMap) -> Result<Option<cov_core::ids::Sha1Dig
     }
 }
 
-fn located(base: &Base, dispatch: &DispatchId, address: AssetAddress, size: u64) -> Asset {
-    let remote_uri = remote_uri(base, dispatch, address);
+fn located(
+    base: &Base,
+    right: Right,
+    dispatch: &DispatchId,
+    address: AssetAddress,
+    size: u64,
+) -> Asset {
+    let remote_uri = remote_uri(base, right, dispatch, address);
     Asset { digest_alg: None, digest: None, uri: None, remote_uri, size }
 }
 

@@ -15,7 +15,8 @@ use super::export::{Export, JSON, Mode};
 use super::manifest::{self, Sent};
 use super::outline::Outline;
 use super::sources::Sources;
-use crate::body::Chunks;
+use crate::access::{Action, Target};
+use crate::body::{Chunks, Collected};
 use crate::error::Refusal;
 use crate::guard::Base;
 use crate::params::{DispatchPath, QueryParams};
@@ -85,14 +86,15 @@ async fn answer(
     outline: Outline,
     registered: Registered,
 ) -> Result<Response, Refusal> {
+    let target = Target(registered.dispatch.to_string());
     let record = outline.into_record(registered.dispatch);
     let mode = Mode::Registered { uploads: registered.uploads };
     let body = Export::new(shared.handle.clone(), base, record, mode).into_body().await?;
-    Ok((StatusCode::CREATED, JSON, body).into_response())
+    Ok((StatusCode::CREATED, JSON, Extension(target), body).into_response())
 }
 
 /// Parses and drops the body: the names of a manifest may be as long as the rest of it.
-async fn parse(body: Vec<u8>, nodes_max: usize) -> Result<Sent, Refusal> {
+async fn parse(body: Collected, nodes_max: usize) -> Result<Sent, Refusal> {
     if body.len() <= PARSED_INLINE_BYTES_MAX {
         return manifest::parse(&body, nodes_max);
     }
@@ -134,19 +136,19 @@ pub(super) async fn set_status(
     DispatchPath(dispatch): DispatchPath,
     headers: HeaderMap,
     body: Body,
-) -> Result<(StatusCode, Json<String>), Refusal> {
+) -> Result<(StatusCode, Extension<Action>, Json<String>), Refusal> {
     let change: StatusChange = body::json(body, &headers, &shared.options.limits).await?;
-    let said = match change.status {
+    let (done, said) = match change.status {
         WantedStatus::Running => {
             shared.handle.start(&dispatch).await?;
-            dispatch.to_string()
+            ("dispatch.start", dispatch.to_string())
         }
         WantedStatus::Cancelled => {
             shared.handle.cancel(&dispatch, &change.task_ids).await?;
-            cancelled(&dispatch, &change.task_ids)
+            ("dispatch.cancel", cancelled(&dispatch, &change.task_ids))
         }
     };
-    Ok((StatusCode::ACCEPTED, Json(said)))
+    Ok((StatusCode::ACCEPTED, Extension(Action(done)), Json(said)))
 }
 
 /// The words that clients print.

@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::assets::{Asset, remote_uri};
 use super::escape::Escaper;
 use super::names::WAITING_EDGE;
+use crate::access::Right;
 use crate::content::{BlobReader, size_of};
 use crate::error::Refusal;
 use crate::guard::Base;
@@ -324,12 +325,13 @@ impl Export {
                 digest_alg,
                 digest: sha1.map(|digest| digest.to_string()),
                 uri: None,
-                remote_uri: remote_uri(&self.base, dispatch, address),
+                remote_uri: remote_uri(&self.base, Right::Read, dispatch, address),
                 size,
             },
             Mode::Registered { uploads } => {
                 let wanted = uploads.contains(&address);
-                let remote_uri = wanted.then(|| remote_uri(&self.base, dispatch, address));
+                let remote_uri =
+                    wanted.then(|| remote_uri(&self.base, Right::Write, dispatch, address));
                 let remote_uri = remote_uri.unwrap_or_default();
                 Asset { digest_alg, digest: None, uri: Some(""), remote_uri, size }
             }

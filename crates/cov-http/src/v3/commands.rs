@@ -3,7 +3,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use cov_core::asset::AssetAddress;
@@ -12,6 +12,7 @@ use cov_core::status::Status;
 use cov_dispatcher::{Redispatch, Registered};
 use serde::{Deserialize, Serialize};
 
+use crate::access::Target;
 use crate::body::Chunks;
 use crate::error::Refusal;
 use crate::params::{DispatchPath, QueryParams};
@@ -129,7 +130,8 @@ pub(super) async fn redispatch(
     let asked = Redispatch { earlier, manifest: None, dispatch_id, reuse };
     let registered = shared.handle.redispatch_once(asked).await?;
     let accepted = Accepted::begun(&shared, registered, start).await?;
-    Ok((StatusCode::CREATED, Json(accepted)).into_response())
+    let made = Target(accepted.dispatch_id.to_string());
+    Ok((StatusCode::CREATED, Extension(made), Json(accepted)).into_response())
 }
 
 /// A small JSON body; none at all asks for the defaults.
@@ -140,7 +142,7 @@ async fn json_or_default<T: serde::de::DeserializeOwned + Default>(
 ) -> Result<T, Refusal> {
     let limits = &shared.options.limits;
     let bytes = Chunks::new(body, headers, limits.body_bytes, limits)?.collect().await?;
-    match bytes.as_slice() {
+    match &*bytes {
         [] => Ok(T::default()),
         bytes => body::parse(bytes, "body"),
     }

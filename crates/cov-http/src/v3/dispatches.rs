@@ -8,6 +8,7 @@ use cov_core::asset::{AssetAddress, AssetKey};
 use cov_core::graph::Edge;
 use cov_core::ids::{DispatchId, NodeId};
 use cov_core::manifest::LatticeInfo;
+use cov_core::manifest::document::{Document, Source};
 use cov_core::result::Summary;
 use cov_core::status::Status;
 use cov_dispatcher::store::model::{DispatchRecord, NodeRecord, Query};
@@ -114,15 +115,26 @@ pub(super) struct Edges {
     dispatch_id: DispatchId,
     /// Grouped by target.
     edges: Vec<Edge>,
+    /// All that its client sent, but for the bytes of the assets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manifest: Option<Document>,
 }
 
-/// Shows how the nodes of a dispatch hang together.
+/// Shows how the nodes of a dispatch hang together; on request, with all that is needed to
+/// dispatch it again.
 pub(super) async fn graph(
     State(shared): App,
     DispatchPath(dispatch): DispatchPath,
+    params: QueryParams,
 ) -> Result<Json<Edges>, Refusal> {
-    let edges = shared.handle.record(&dispatch).await?.edges;
-    Ok(Json(Edges { dispatch_id: dispatch, edges }))
+    if !params.flag("manifest", false)? {
+        let edges = shared.handle.record(&dispatch).await?.edges;
+        return Ok(Json(Edges { dispatch_id: dispatch, edges, manifest: None }));
+    }
+    let manifest = shared.handle.manifest(&dispatch).await?;
+    let document = Document::of(&manifest, |_| Source::Elsewhere);
+    let edges = manifest.edges;
+    Ok(Json(Edges { dispatch_id: dispatch, edges, manifest: Some(document) }))
 }
 
 /// Waits as long as the query asks, but no longer than until the dispatch has ended.

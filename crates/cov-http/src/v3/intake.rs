@@ -3,7 +3,7 @@
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::{Buf as _, BytesMut};
@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::SemaphorePermit;
 
 use super::commands::Accepted;
-use crate::body::{self, Chunks};
+use crate::access::Target;
+use crate::body::{self, Chunks, Room};
 use crate::error::Refusal;
 use crate::params::QueryParams;
 use crate::{App, Shared};
@@ -75,7 +76,7 @@ pub(super) async fn import(
     State(shared): App,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Imported>, Refusal> {
+) -> Result<(Extension<Target>, Json<Imported>), Refusal> {
     if !is_framed(&headers) {
         let said = format!("a dispatch that ended is sent as {MEDIA_TYPE}");
         return Err(Refusal::new(ErrorCode::InvalidParameter, said));
@@ -91,7 +92,9 @@ pub(super) async fn import(
         intake.write(chunk).await?;
     }
     let registered = intake.finish().await?;
-    Ok(Json(Imported { accepted: Accepted::begun(&shared, registered, false).await?, new }))
+    let accepted = Accepted::begun(&shared, registered, false).await?;
+    let taken = Target(accepted.dispatch_id().to_string());
+    Ok((Extension(taken), Json(Imported { accepted, new })))
 }
 
 /// Whether the body is a manifest, alone or with contents behind it.
@@ -140,6 +143,8 @@ async fn take_in(
 struct Stream {
     chunks: Chunks,
     rest: Bytes,
+    /// The memory of what was gathered of it.
+    room: Room,
 }
 
 impl Stream {
@@ -149,7 +154,9 @@ impl Stream {
             true => limits.upload_bytes.saturating_add(limits.manifest_bytes),
             false => limits.manifest_bytes,
         };
-        Ok(Self { chunks: Chunks::new(body, headers, limit, limits)?, rest: Bytes::new() })
+        let chunks = Chunks::new(body, headers, limit, limits)?;
+        let room = chunks.room();
+        Ok(Self { chunks, rest: Bytes::new(), room })
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
@@ -171,6 +178,7 @@ impl Stream {
             };
             let part = chunk.split_to(chunk.len().min(size - bytes.len()));
             bytes.extend_from_slice(&part);
+            self.room.hold(bytes.len())?;
             self.rest = chunk;
         }
         Ok(bytes.freeze())
@@ -200,7 +208,9 @@ async fn framed_manifest<'a, D: DeserializeOwned + 'static, P: Send + 'static>(
     }
     let permit = permit(shared, Some(size.into())).await?;
     let bytes = stream.exactly(size as usize).await?;
-    Ok((parse(bytes, take_apart).await?, permit))
+    let parsed = parse(bytes, take_apart).await?;
+    stream.room = stream.chunks.room();
+    Ok((parsed, permit))
 }
 
 /// A manifest alone: nothing follows, whatever it says of its assets.
@@ -212,6 +222,7 @@ async fn whole_manifest<'a>(
     let mut bytes = BytesMut::new();
     while let Some(chunk) = stream.next().await? {
         bytes.extend_from_slice(&chunk);
+        stream.room.hold(bytes.len())?;
     }
     let mut parts = parse(bytes.freeze(), Document::into_parts).await?;
     for source in &mut parts.sources {

@@ -1,6 +1,7 @@
 //! The native API. Speaks problem+json when it refuses; every handler makes one call of the
 //! handle and shapes its answer.
 
+mod access;
 mod commands;
 mod contents;
 mod dispatches;
@@ -58,4 +59,16 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
 /// The routes of the native API that are about triggers.
 pub(crate) fn trigger_routes() -> Router<Arc<TriggerShared>> {
     triggers::table().into_router()
+}
+
+/// The routes of the native API that are about callers.
+pub(crate) fn access_routes(access: crate::access::Access, limits: crate::Limits) -> Router {
+    access::table().into_router().with_state(Arc::new(access::AccessShared { access, limits }))
+}
+
+/// Method and path of every route of the native API.
+#[cfg(test)]
+pub(crate) fn known() -> Vec<(&'static str, &'static str)> {
+    let (ours, of_triggers, of_access) = (table(), triggers::table(), access::table());
+    [ours.known(), of_triggers.known(), of_access.known()].concat()
 }

@@ -17,7 +17,7 @@ use cov_triggers::hide_secrets;
 use cov_triggers::service::WebhookCall;
 use serde::{Deserialize, Serialize};
 
-use crate::body::{Chunks, parse};
+use crate::body::{Chunks, Collected, parse};
 use crate::error::Refusal;
 use crate::params::QueryParams;
 use crate::triggers::{TriggerApp, TriggerPath, TriggerShared, Triggers, store_refusal};
@@ -304,7 +304,7 @@ async fn webhook(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Decision>), Refusal> {
-    let body = Bytes::from(read(&shared, &headers, body).await?);
+    let body = Bytes::copy_from_slice(&read(&shared, &headers, body).await?);
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let call = WebhookCall {
         signature: text(SIGNATURE).map(str::to_owned),
@@ -325,7 +325,11 @@ fn answer(firing: Firing) -> (StatusCode, Json<Decision>) {
     (status, Json(Decision::of(firing, has_payload)))
 }
 
-async fn read(shared: &TriggerShared, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Refusal> {
+async fn read(
+    shared: &TriggerShared,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Collected, Refusal> {
     let limit = BODY_BYTES_MAX.min(shared.limits.body_bytes);
     Chunks::new(body, headers, limit, &shared.limits)?.collect().await
 }
@@ -335,7 +339,7 @@ async fn json_or_default<T: serde::de::DeserializeOwned + Default>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<T, Refusal> {
-    match read(shared, headers, body).await?.as_slice() {
+    match &*read(shared, headers, body).await? {
         [] => Ok(T::default()),
         bytes => parse(bytes, "body"),
     }

@@ -14,6 +14,7 @@ mod rows;
 mod tests;
 mod triggers;
 
+pub use self::open::DATABASE;
 pub use self::restore::Restored;
 
 use std::collections::HashMap;

@@ -21,7 +21,8 @@ use crate::cache::SmallContents;
 use crate::fault::{flatten, from_io, from_sql};
 use crate::files::Files;
 
-pub(super) const DATABASE: &str = "dispatches.sqlite";
+/// The file in the data directory that holds the database.
+pub const DATABASE: &str = "dispatches.sqlite";
 /// The name of a database that is being made.
 const UNFINISHED: &str = "dispatches.sqlite.new";
 const LOCK: &str = "server.lock";

@@ -1,0 +1,115 @@
+//! Quotas of the data directory, and a floor for the free space of its disk. Looked at before
+//! something new is taken in; what is under way may go on, which is what the floor is for.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cov_core::error::ErrorCode;
+use cov_dispatcher::store::access::{AccessStore, Usage};
+use tokio::time::Instant;
+
+use super::lock;
+use crate::error::Refusal;
+
+/// How old a measure may be, at least.
+const MEASURE_LIFE: Duration = Duration::from_secs(1);
+/// How many times longer than it took to make a measure may be used.
+const MEASURE_SHARE: u32 = 50;
+
+/// What may be used up. Bytes; 0 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quotas {
+    /// By everything that is kept.
+    pub disk: u64,
+    /// By the database alone.
+    pub database: u64,
+    /// What has to stay free on the disk.
+    pub free: u64,
+}
+
+/// Knows how much is used, not older than a moment.
+#[derive(Debug)]
+pub(super) struct Space {
+    store: Arc<dyn AccessStore>,
+    quotas: Quotas,
+    measured: Mutex<Option<Measured>>,
+    measuring: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    usage: Usage,
+    until: Instant,
+    /// What was announced since.
+    coming: u64,
+}
+
+impl Space {
+    pub(super) fn new(store: Arc<dyn AccessStore>, quotas: Quotas) -> Self {
+        Self { store, quotas, measured: Mutex::default(), measuring: tokio::sync::Mutex::default() }
+    }
+
+    /// Refuses a request that brings `size` bytes if they have no room.
+    pub(super) async fn check(&self, size: u64) -> Result<(), Refusal> {
+        if self.quotas == Quotas::default() {
+            return Ok(());
+        }
+        let known = self.fresh(size);
+        let usage = match known {
+            Some(usage) => usage,
+            None => self.measure(size).await?,
+        };
+        self.judge(usage)
+    }
+
+    fn judge(&self, usage: Usage) -> Result<(), Refusal> {
+        let Usage { database, contents, free } = usage;
+        let over = |used: u64, quota: u64| quota > 0 && used > quota;
+        let reached = |what: &str| {
+            tracing::warn!(database, contents, free, "{what}");
+            Err(Refusal::new(ErrorCode::QuotaReached, what.to_owned()))
+        };
+        if over(database.saturating_add(contents), self.quotas.disk) {
+            return reached("the quota of the data directory is used up");
+        }
+        if over(database, self.quotas.database) {
+            return reached("the quota of the database is used up");
+        }
+        if free < self.quotas.free {
+            return reached("the free space of the disk is at its floor");
+        }
+        Ok(())
+    }
+
+    /// What is used with `size` more, by the last measure.
+    fn fresh(&self, size: u64) -> Option<Usage> {
+        let mut measured = lock(&self.measured);
+        let known = measured.as_mut().filter(|known| Instant::now() < known.until)?;
+        known.coming = known.coming.saturating_add(size);
+        Some(with(known.usage, known.coming))
+    }
+
+    async fn measure(&self, size: u64) -> Result<Usage, Refusal> {
+        let _one_at_a_time = self.measuring.lock().await;
+        if let Some(usage) = self.fresh(size) {
+            return Ok(usage);
+        }
+        let begin = Instant::now();
+        let usage = self.store.usage().await.map_err(|error| {
+            tracing::error!(%error, "the space that is used cannot be measured");
+            Refusal::new(ErrorCode::StoreUnavailable, "the space cannot be measured")
+        })?;
+        let took = begin.elapsed();
+        let until = begin + MEASURE_LIFE.max(took.saturating_mul(MEASURE_SHARE));
+        *lock(&self.measured) = Some(Measured { usage, until, coming: size });
+        Ok(with(usage, size))
+    }
+}
+
+fn with(usage: Usage, coming: u64) -> Usage {
+    Usage {
+        contents: usage.contents.saturating_add(coming),
+        free: usage.free.saturating_sub(coming),
+        ..usage
+    }
+}
