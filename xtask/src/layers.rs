@@ -95,6 +95,8 @@ const LAYERS: &[Layer] = &[
         ],
         &[],
     ),
+    // Examples stand where their users do.
+    layer("branch-trigger", &["cov-core", "cov-triggers", "cov-server"], &["cov-triggers"]),
     layer("xtask", &[], &[]),
 ];
 
@@ -113,9 +115,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
             "cov-server",
             "cov-cli",
             "cov-benches",
+            "branch-trigger",
         ],
     ),
-    ("sqlx", &["cov-store", "cov-triggers"]),
+    ("sqlx", &["cov-store", "cov-triggers", "cov-cli"]),
     ("object_store", &["cov-store"]),
     ("notify", &["cov-triggers"]),
     ("axum", &["cov-http"]),

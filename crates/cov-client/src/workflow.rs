@@ -35,9 +35,11 @@ const ASKED_MAX: usize = 50_000;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Workflow {
-    bundle: Bundle,
+    pub(crate) bundle: Bundle,
     files: Vec<(ManifestAsset, PathBuf)>,
     dispatch_id: DispatchId,
+    /// Assets whose bytes the server has.
+    pub(crate) held: Vec<ManifestAsset>,
 }
 
 impl Workflow {
@@ -46,7 +48,7 @@ impl Workflow {
     #[must_use]
     pub fn new(bundle: Bundle) -> Self {
         let dispatch_id = bundle.manifest.dispatch_id.clone().unwrap_or_else(new_id);
-        Self { bundle, files: Vec::new(), dispatch_id }
+        Self { bundle, files: Vec::new(), dispatch_id, held: Vec::new() }
     }
 
     /// Gives the dispatch this id.
@@ -82,6 +84,30 @@ impl Workflow {
         &self.dispatch_id
     }
 
+    /// Its graph, with the assets whose bytes it holds itself.
+    ///
+    /// ```
+    /// # use cov_core::{bundle::Bundle, manifest::LatticeInfo};
+    /// let workflow = cov_client::Workflow::new(Bundle::new(LatticeInfo::default()));
+    /// assert!(workflow.manifest().nodes.is_empty());
+    /// ```
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.bundle.manifest
+    }
+
+    /// How many of its assets are in files.
+    ///
+    /// ```
+    /// # use cov_core::{bundle::Bundle, manifest::LatticeInfo};
+    /// let workflow = cov_client::Workflow::new(Bundle::new(LatticeInfo::default()));
+    /// assert_eq!(workflow.file_count(), 0);
+    /// ```
+    #[must_use]
+    pub fn file_count(&self) -> usize {
+        self.files.len()
+    }
+
     fn bytes_of(&self) -> u64 {
         self.bundle.contents().map(|(bytes, _)| bytes.len() as u64).sum()
     }
@@ -114,6 +140,7 @@ impl Workflow {
             dispatch_id: Some(self.dispatch_id.clone()),
             ..self.bundle.manifest.clone()
         };
+        manifest.assets.extend(&self.held);
         for (asset, path) in &self.files {
             manifest.assets.push(*asset);
             sources.insert(asset.address, Source::File(path.clone()));

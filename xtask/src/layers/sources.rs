@@ -28,12 +28,12 @@ const RULES: &[Rule] = &[
             "workflow_executor_data",
             "completed_electron_num",
         ],
-        homes: &["crates/cov-http/src/covalent", "xtask/"],
-        reason: "Covalent's shapes are known to crates/cov-http/src/covalent alone",
+        homes: &["crates/cov-http/src/covalent", "crates/cov-cli/src/covalent", "xtask/"],
+        reason: "Covalent's shapes are known to crates/cov-http/src/covalent, and its database to crates/cov-cli/src/covalent",
     },
     Rule {
         texts: &["sqlx::query", "SELECT ", "INSERT INTO "],
-        homes: &["crates/cov-store/", "crates/cov-triggers/", "xtask/"],
+        homes: &["crates/cov-store/", "crates/cov-triggers/", "crates/cov-cli/src/covalent/", "xtask/"],
         reason: "only cov-store speaks SQL for our own data",
     },
 ];

@@ -134,9 +134,7 @@ async fn what_has_not_ended_is_refused() {
 async fn a_sub_dispatch_stands_below_its_node() {
     let server = Server::start().await;
     let client = &server.client;
-    let parent = |node| {
-        Some(ParentNode { dispatch: "above".parse().unwrap(), node: NodeId(node) })
-    };
+    let parent = |node| Some(ParentNode { dispatch: "above".parse().unwrap(), node: NodeId(node) });
     let orphan = client.import(&workflow("below"), &outcome(parent(1))).await.unwrap_err();
     assert_eq!(orphan.kind(), Kind::NotFound);
     import(client, "above").await;
