@@ -4,25 +4,39 @@ use std::io;
 use std::path::PathBuf;
 
 use miette::Diagnostic;
+use serde::Serialize;
 
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
     Done,
     Failed,
-    NotRunning,
+    Usage,
+    Unreachable,
     OtherOptions,
+    NotFound,
+    Interrupted,
+}
+
+impl Code {
+    /// The number that the caller sees.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Unreachable => 3,
+            Self::OtherOptions => 4,
+            Self::NotFound => 5,
+            // As of a program that the signal ended.
+            Self::Interrupted => 130,
+        }
+    }
 }
 
 impl From<Code> for std::process::ExitCode {
     fn from(code: Code) -> Self {
-        Self::from(match code {
-            Code::Done => 0,
-            Code::Failed => 1,
-            // 2 is the code of a command line that cannot be read.
-            Code::NotRunning => 3,
-            Code::OtherOptions => 4,
-        })
+        Self::from(code.number())
     }
 }
 
@@ -60,18 +74,36 @@ pub(crate) enum Error {
     #[error("the server lives (process {pid}) but does not answer as it should")]
     #[diagnostic(help("`cov logs` shows what it does; `cov restart` starts it anew"))]
     NoAnswer { pid: u32, source: cov_client::Error },
+    #[error("no server can be reached at {address}")]
+    #[diagnostic(help("{hint}"))]
+    Unreachable { address: String, hint: &'static str, source: cov_client::Error },
     #[error("{what} was not done")]
     #[diagnostic(help("`cov logs` shows what the server says of it"))]
     Refused { what: &'static str, source: cov_client::Error },
+    #[error("the server refused: {said}")]
+    #[diagnostic(help("{hint}"))]
+    Answered { said: String, hint: String },
+    #[error("{said}")]
+    #[diagnostic(help("{hint}"))]
+    NotFound { said: String, hint: String },
+    #[error("{said}")]
+    #[diagnostic(help("{hint}"))]
+    Impossible { said: String, hint: String },
+    #[error("{said}")]
+    #[diagnostic(help("{hint}"))]
+    Usage { said: String, hint: String },
     #[error("{} exists", path.display())]
     #[diagnostic(help("choose another name, or replace it with --force"))]
     Exists { path: PathBuf },
     #[error("what the server sent is no backup: {source}")]
     #[diagnostic(help("`cov logs` shows why, if the server broke it off; nothing was kept"))]
     Backup { source: cov_core::backup::Error },
-    #[error("the backup was not restored ({how})")]
+    #[error("{what} ({how})")]
     #[diagnostic(help("{}", said.trim()))]
-    NotRestored { how: String, said: String },
+    ServerProgram { what: &'static str, how: String, said: String },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Workflow(Box<cov_cli::workflow::Faults>),
     #[error("{what} does not work")]
     System { what: &'static str, source: io::Error },
     #[error("the option {0:?} is no text")]
@@ -81,11 +113,31 @@ pub(crate) enum Error {
     Output(#[source] io::Error),
 }
 
+/// An error for programs, on the error stream.
+#[derive(Debug, Serialize)]
+struct Told {
+    event: &'static str,
+    exit_code: u8,
+    message: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    causes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
 impl Error {
+    /// What is wrong with a workflow file.
+    pub(crate) fn workflow(faults: cov_cli::workflow::Faults) -> Self {
+        Self::Workflow(Box::new(faults))
+    }
+
     /// The exit code that the error stands for.
     pub(crate) fn exit_code(&self) -> Code {
         match self {
             Self::OtherOptions { .. } => Code::OtherOptions,
+            Self::Unreachable { .. } | Self::NoAnswer { .. } => Code::Unreachable,
+            Self::NotFound { .. } => Code::NotFound,
+            Self::Usage { .. } | Self::Workflow(_) => Code::Usage,
             Self::NoStateFolder
             | Self::File { .. }
             | Self::Record { .. }
@@ -93,11 +145,12 @@ impl Error {
             | Self::NotStarted { .. }
             | Self::StillRunning { .. }
             | Self::NoLog { .. }
-            | Self::NoAnswer { .. }
             | Self::Refused { .. }
+            | Self::Answered { .. }
+            | Self::Impossible { .. }
             | Self::Exists { .. }
             | Self::Backup { .. }
-            | Self::NotRestored { .. }
+            | Self::ServerProgram { .. }
             | Self::System { .. }
             | Self::NoText(_)
             | Self::Output(_) => Code::Failed,
@@ -107,6 +160,27 @@ impl Error {
     /// Whether the reader of the output went away, which is its right.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(source) if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// What the error stream shows of it.
+    pub(crate) fn told(self, json: bool) -> String {
+        if !json {
+            return format!("{:?}", miette::Report::new(self));
+        }
+        let mut causes = Vec::new();
+        let mut next = std::error::Error::source(&self);
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        let told = Told {
+            event: "error",
+            exit_code: self.exit_code().number(),
+            message: self.to_string(),
+            causes,
+            hint: self.help().map(|help| help.to_string()),
+        };
+        serde_json::to_string(&told).unwrap_or_else(|_error| self.to_string())
     }
 }
 

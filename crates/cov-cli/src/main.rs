@@ -1,27 +1,42 @@
 //! The program `cov`: reads the command line, runs one command, shows what came of it. Talks to a
 //! server over HTTP and starts the program `cov-server`; it holds no part of the server itself.
 
+mod analysis;
 mod args;
+mod clock;
 mod commands;
+mod context;
+mod covalent;
 mod error;
+mod find;
 mod output;
+mod plain;
 mod server_process;
+mod view;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{ColorChoice, Parser as _};
 
 use crate::args::Args;
-use crate::output::Printer;
+use crate::context::Context;
+use crate::output::{Printer, Screen};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    output::prepare();
-    let printer = Printer::new(args.json);
+    let Args { json, color, server, command } = Args::parse();
+    output::prepare(match color {
+        ColorChoice::Auto => None,
+        ColorChoice::Always => Some(true),
+        ColorChoice::Never => Some(false),
+    });
+    let printer = Printer::new(json, Screen::of_stdout(color, clock::now()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(commands::run(args.command, &printer)),
+        Ok(runtime) => runtime.block_on(async {
+            let context = Context::new(printer, server)?;
+            commands::run(command, &context).await
+        }),
         Err(source) => Err(error::Error::System { what: "the event loop", source }),
     };
     match outcome {
@@ -30,7 +45,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let code = error.exit_code();
             // Nobody is left to tell if the error stream is closed.
-            writeln!(std::io::stderr(), "{:?}", miette::Report::new(error)).ok();
+            writeln!(std::io::stderr(), "{}", error.told(json)).ok();
             code.into()
         }
     }

@@ -1,82 +1,62 @@
-//! What commands say, and the two forms in which it is shown. Decides nothing.
+//! What commands say, and the two forms in which it is shown: text for people and JSON for
+//! programs. Decides nothing.
 
-mod human;
-mod json;
+mod screen;
+mod server;
+mod table;
+pub(crate) mod units;
 
-use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::io::{self, IsTerminal as _, Write as _};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+pub(crate) use self::screen::{Screen, Tone, state_tone};
+pub(crate) use self::server::{
+    AlreadyRunning, BackedUp, NotRunning, Purged, Restored, Running, Started, Stopped, Version,
+};
+pub(crate) use self::table::{Cell, Table};
 
 use crate::error::Error;
 
-/// What a command has to say.
-#[derive(Debug, Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub(crate) enum Report {
-    /// A server was started.
-    Started { address: String, pid: u32, log: PathBuf },
-    /// A server runs already.
-    AlreadyRunning { address: String, pid: u32 },
-    /// The server was stopped.
-    Stopped {
-        pid: u32,
-        /// Dispatches under way when it was asked to stop, if it said so.
-        under_way: Option<u64>,
-    },
-    /// No server runs in the background.
-    NotRunning,
-    /// A server runs.
-    Status(Running),
-    /// Dispatches were removed, or would be.
-    Purged { dry_run: bool, dispatches: u64, contents: u64, bytes: u64 },
-    /// A backup was written.
-    BackedUp { file: PathBuf, contents: u64, bytes: u64 },
-    /// A data directory was filled.
-    Restored(Restored),
-    /// Versions.
-    Version {
-        client: &'static str,
-        server_installed: Option<String>,
-        server_running: Option<String>,
-    },
+/// Something that a command has to say. As JSON it is one object, with `event` as its first
+/// member; its shape changes only by further members.
+pub(crate) trait Report: Serialize {
+    /// The name of its kind.
+    const EVENT: &'static str;
+
+    /// For people: lines without the last line break.
+    fn text(&self, screen: &Screen) -> String;
 }
 
-/// What was brought back from a backup, as the server says it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Restored {
-    pub(crate) data_dir: PathBuf,
-    pub(crate) dispatches: u64,
-    pub(crate) contents: u64,
-    pub(crate) bytes: u64,
-}
-
-/// What is known of a server that runs.
-#[derive(Debug, Serialize)]
-pub(crate) struct Running {
-    pub(crate) address: String,
-    pub(crate) pid: u32,
-    pub(crate) uptime_seconds: Option<u64>,
-    pub(crate) version: Option<String>,
-    pub(crate) ready: bool,
-    pub(crate) dispatches_under_way: u64,
+#[derive(Serialize)]
+struct Tagged<'a, T> {
+    event: &'static str,
+    #[serde(flatten)]
+    report: &'a T,
 }
 
 /// Shows reports on the standard output.
 #[derive(Debug)]
 pub(crate) struct Printer {
     json: bool,
+    screen: Screen,
 }
 
 impl Printer {
-    pub(crate) fn new(json: bool) -> Self {
-        Self { json }
+    pub(crate) fn new(json: bool, screen: Screen) -> Self {
+        Self { json, screen }
     }
 
     /// Shows a report.
-    pub(crate) fn print(&self, report: &Report) -> Result<(), Error> {
-        let text = if self.json { json::text(report)? } else { human::text(report) };
-        self.raw(format!("{text}\n").as_bytes())
+    pub(crate) fn print<T: Report>(&self, report: &T) -> Result<(), Error> {
+        let text = match self.json {
+            true => json_line(report)?,
+            false => report.text(&self.screen),
+        };
+        match text.is_empty() {
+            true => Ok(()),
+            false => self.raw(format!("{text}\n").as_bytes()),
+        }
     }
 
     /// Writes bytes as they are.
@@ -84,12 +64,41 @@ impl Printer {
         let mut out = io::stdout().lock();
         out.write_all(bytes).and_then(|()| out.flush()).map_err(Error::Output)
     }
+
+    /// Tells a person something beside the output. Nothing that reads the output sees it.
+    pub(crate) fn aside(&self, text: &str) {
+        if !self.json && io::stderr().is_terminal() {
+            // Nobody is left to tell if the error stream is closed.
+            writeln!(io::stderr(), "{}", self.screen.paint(Tone::Dim, text)).ok();
+        }
+    }
+
+    /// Whether data is wanted as JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// What is written to.
+    pub(crate) fn screen(&self) -> &Screen {
+        &self.screen
+    }
+}
+
+/// A report as JSON, in one line.
+pub(crate) fn json_line<T: Report>(report: &T) -> Result<String, Error> {
+    let tagged = Tagged { event: T::EVENT, report };
+    serde_json::to_string(&tagged).map_err(|error| Error::Output(error.into()))
 }
 
 /// Chooses how errors are shown: lines are not broken, so that paths and commands can be copied.
-pub(crate) fn prepare() {
-    let chosen = miette::set_hook(Box::new(|_| {
-        Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).terminal_links(false).build())
+pub(crate) fn prepare(color: Option<bool>) {
+    let chosen = miette::set_hook(Box::new(move |_| {
+        let options = miette::MietteHandlerOpts::new().wrap_lines(false).terminal_links(false);
+        let options = match color {
+            Some(color) => options.color(color),
+            None => options,
+        };
+        Box::new(options.build())
     }));
     debug_assert!(chosen.is_ok(), "nobody chose before");
 }

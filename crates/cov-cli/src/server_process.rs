@@ -3,10 +3,11 @@
 
 mod identity;
 mod launch;
+pub(crate) mod python;
 mod state;
 
 pub(crate) use self::identity::{has_ended, uptime};
-pub(crate) use self::launch::{FATAL, launch, program};
+pub(crate) use self::launch::{FATAL, launch, not_started, program, ready_line};
 pub(crate) use self::state::{Lock, Record, State};
 
 use std::time::Duration;

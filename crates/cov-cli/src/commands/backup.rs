@@ -7,14 +7,14 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cov_client::{Client, RetryPolicy};
+use cov_client::RetryPolicy;
 use cov_core::backup::{Inventory, Reader};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::args::Backup;
 use crate::error::{Code, Error};
-use crate::output::{Printer, Report};
+use crate::output::{BackedUp, NotRunning, Printer};
 use crate::server_process::State;
 
 /// How long the server may take for its snapshot, and between two pieces.
@@ -26,10 +26,10 @@ pub(super) async fn run(state: &State, backup: &Backup, printer: &Printer) -> Re
         return Err(Error::Exists { path: file.clone() });
     }
     let Some(record) = state.running()? else {
-        printer.print(&Report::NotRunning)?;
-        return Ok(Code::NotRunning);
+        printer.print(&NotRunning {})?;
+        return Ok(Code::Unreachable);
     };
-    let client = Client::builder(record.address.as_str())
+    let client = crate::context::builder(&record.address)
         .retry(RetryPolicy::never())
         .try_timeout(WAIT_MAX)
         .build()
@@ -38,7 +38,7 @@ pub(super) async fn run(state: &State, backup: &Backup, printer: &Printer) -> Re
     let Inventory { contents, bytes } = receive(&client, &mut unfinished).await?;
     unfinished.finish(file, *force)?;
     let file = fs::canonicalize(file).map_err(failed(file))?;
-    printer.print(&Report::BackedUp { file, contents, bytes })?;
+    printer.print(&BackedUp { file, contents, bytes })?;
     Ok(Code::Done)
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use cov_client::{Client, RetryPolicy};
+use cov_client::RetryPolicy;
 
 use crate::args::Purge;
 use crate::error::{Code, Error};
-use crate::output::{Printer, Report};
+use crate::output::{NotRunning, Printer, Purged};
 use crate::server_process::State;
 
 /// How long a purge may take.
@@ -14,11 +14,11 @@ const PURGE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
 pub(super) async fn run(state: &State, purge: &Purge, printer: &Printer) -> Result<Code, Error> {
     let Some(record) = state.running()? else {
-        printer.print(&Report::NotRunning)?;
-        return Ok(Code::NotRunning);
+        printer.print(&NotRunning {})?;
+        return Ok(Code::Unreachable);
     };
     let refused = |source| Error::Refused { what: "the purge", source };
-    let client = Client::builder(record.address.as_str())
+    let client = crate::context::builder(&record.address)
         .retry(RetryPolicy::never())
         .try_timeout(PURGE_TIMEOUT)
         .build()
@@ -28,6 +28,6 @@ pub(super) async fn run(state: &State, purge: &Purge, printer: &Printer) -> Resu
         cov_client::Purge { older_than: *older_than, statuses: status.clone(), dry_run: *dry_run };
     let cov_client::Purged { dispatches, contents, bytes } =
         client.purge(&asked).await.map_err(refused)?;
-    printer.print(&Report::Purged { dry_run: *dry_run, dispatches, contents, bytes })?;
+    printer.print(&Purged { dry_run: *dry_run, dispatches, contents, bytes })?;
     Ok(Code::Done)
 }

@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::args::Restore;
 use crate::error::{Code, Error};
-use crate::output::{Printer, Report, Restored};
+use crate::output::{Printer, Restored};
 use crate::server_process::{FATAL, program};
 
 pub(super) async fn run(restore: &Restore, printer: &Printer) -> Result<Code, Error> {
@@ -28,13 +28,14 @@ pub(super) async fn run(restore: &Restore, printer: &Printer) -> Result<Code, Er
     let restored = serde_json::from_slice::<Restored>(&output.stdout);
     match restored {
         Ok(restored) if output.status.success() => {
-            printer.print(&Report::Restored(restored))?;
+            printer.print(&restored)?;
             Ok(Code::Done)
         }
         Ok(_) | Err(_) => {
             let said = String::from_utf8_lossy(&output.stderr);
             let said = said.strip_prefix(FATAL).unwrap_or(&said).to_owned();
-            Err(Error::NotRestored { how: output.status.to_string(), said })
+            let what = "the backup was not restored";
+            Err(Error::ServerProgram { what, how: output.status.to_string(), said })
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::args::ServerOptions;
 use crate::error::{Code, Error};
-use crate::output::{Printer, Report};
+use crate::output::{AlreadyRunning, Printer, Started};
 use crate::server_process::{Lock, State, launch};
 
 pub(super) async fn run(
@@ -18,7 +18,7 @@ pub(super) async fn run(
         if !options.is_empty() && options != record.options {
             return Err(Error::OtherOptions { address: record.address, pid: record.pid });
         }
-        printer.print(&Report::AlreadyRunning { address: record.address, pid: record.pid })?;
+        printer.print(&AlreadyRunning { address: record.address, pid: record.pid })?;
         return Ok(Code::Done);
     }
     begin(state, &lock, options, folder, printer).await
@@ -33,11 +33,7 @@ pub(super) async fn begin(
     printer: &Printer,
 ) -> Result<Code, Error> {
     let record = launch(state, lock, options, folder).await?;
-    printer.print(&Report::Started {
-        address: record.address,
-        pid: record.pid,
-        log: state.log(),
-    })?;
+    printer.print(&Started { address: record.address, pid: record.pid, log: state.log() })?;
     Ok(Code::Done)
 }
 

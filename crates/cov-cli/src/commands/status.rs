@@ -4,18 +4,18 @@ use cov_client::Client;
 
 use crate::commands::{client, under_way};
 use crate::error::{Code, Error};
-use crate::output::{Printer, Report, Running};
+use crate::output::{NotRunning, Printer, Running};
 use crate::server_process::{Record, State, uptime};
 
 pub(super) async fn run(state: &State, printer: &Printer) -> Result<Code, Error> {
     let Some(record) = state.running()? else {
-        printer.print(&Report::NotRunning)?;
-        return Ok(Code::NotRunning);
+        printer.print(&NotRunning {})?;
+        return Ok(Code::Unreachable);
     };
     let running = ask(&client(&record)?, &record)
         .await
         .map_err(|source| Error::NoAnswer { pid: record.pid, source })?;
-    printer.print(&Report::Status(running))?;
+    printer.print(&running)?;
     Ok(Code::Done)
 }
 

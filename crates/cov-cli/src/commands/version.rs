@@ -4,7 +4,7 @@ use tokio::process::Command;
 
 use crate::commands::client;
 use crate::error::{Code, Error};
-use crate::output::{Printer, Report};
+use crate::output::{Printer, Version};
 use crate::server_process::{State, program};
 
 pub(super) async fn run(state: &State, printer: &Printer) -> Result<Code, Error> {
@@ -12,7 +12,7 @@ pub(super) async fn run(state: &State, printer: &Printer) -> Result<Code, Error>
         Some(record) => client(&record)?.health().await.ok().and_then(|health| health.version),
         None => None,
     };
-    let report = Report::Version {
+    let report = Version {
         client: env!("CARGO_PKG_VERSION"),
         server_installed: installed().await,
         server_running: running,
@@ -22,7 +22,7 @@ pub(super) async fn run(state: &State, printer: &Printer) -> Result<Code, Error>
 }
 
 /// What the server's program says of itself, if there is one.
-async fn installed() -> Option<String> {
+pub(super) async fn installed() -> Option<String> {
     let output = Command::new(program().ok()?).arg("--version").output().await.ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     text.split_ascii_whitespace().last().map(str::to_owned)

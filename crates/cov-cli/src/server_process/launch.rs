@@ -68,12 +68,12 @@ pub(crate) async fn launch(
         Ok(None) => {
             let how =
                 child.wait().await.map_or_else(|error| error.to_string(), |end| end.to_string());
-            return Err(not_started(how, log, begin, state));
+            return Err(not_started(how, &state.log(), begin));
         }
         Err(_elapsed) => {
             child.kill().await.ok();
             let how = format!("not ready within {} seconds", READY_MAX.as_secs());
-            return Err(not_started(how, log, begin, state));
+            return Err(not_started(how, &state.log(), begin));
         }
     };
     let record = Record { pid, started_ticks: start_ticks(pid), address, options, folder };
@@ -82,7 +82,7 @@ pub(crate) async fn launch(
 }
 
 /// The address in the line that says the server is ready; `None` when it ends without one.
-async fn ready_line(child: &mut Child) -> Option<String> {
+pub(crate) async fn ready_line(child: &mut Child) -> Option<String> {
     let mut lines = BufReader::new(child.stdout.take()?).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         if let Some(address) = line.strip_prefix(READY) {
@@ -92,14 +92,16 @@ async fn ready_line(child: &mut Child) -> Option<String> {
     None
 }
 
-fn not_started(how: String, mut log: File, begin: u64, state: &State) -> Error {
+/// What is told of a server that did not come up; `begin` is where its part of the log begins.
+pub(crate) fn not_started(how: String, log: &Path, begin: u64) -> Error {
     let mut text = Vec::new();
-    let read = log
-        .seek(SeekFrom::Start(begin))
-        .and_then(|_| log.take(SAID_BYTES_MAX).read_to_end(&mut text));
+    let read = File::open(log).and_then(|mut log| {
+        log.seek(SeekFrom::Start(begin))?;
+        log.take(SAID_BYTES_MAX).read_to_end(&mut text)
+    });
     let text = String::from_utf8_lossy(&text);
     let said = read.map_or("", |_| last_words(&text)).to_owned();
-    Error::NotStarted { how, said, log: state.log() }
+    Error::NotStarted { how, said, log: log.to_owned() }
 }
 
 /// What the server said last: its error if it named one, else everything.

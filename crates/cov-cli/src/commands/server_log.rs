@@ -1,4 +1,4 @@
-//! `cov logs`: the end of the server's log, and what comes after it.
+//! `cov logs` without a dispatch: the end of the server's log, and what comes after it.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
@@ -9,6 +9,9 @@ use crate::args::Logs;
 use crate::error::{Code, Error};
 use crate::output::Printer;
 use crate::server_process::State;
+
+/// How many lines are shown, when nobody says so.
+const LINES_DEFAULT: usize = 100;
 
 /// How often a log that is followed is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -24,7 +27,8 @@ pub(super) async fn run(state: &State, logs: &Logs, printer: &Printer) -> Result
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::NoLog { path }),
         Err(error) => return Err(failed(error)),
     };
-    let start = start_of_last_lines(&mut log, logs.lines).map_err(failed)?;
+    let start =
+        start_of_last_lines(&mut log, logs.lines.unwrap_or(LINES_DEFAULT)).map_err(failed)?;
     log.seek(SeekFrom::Start(start)).map_err(failed)?;
     loop {
         let printed = copy_chunk(&mut log, printer).map_err(|error| match error {

@@ -1,0 +1,178 @@
+//! The folder of a replay: the runner that the server has, the function, the inputs, and what to
+//! do with them.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use cov_client::{Client, Kind, Node};
+use cov_core::asset::{AssetAddress, AssetKey};
+use cov_core::graph::{NodeInputs, NodeKind};
+use cov_core::ids::{DispatchId, NodeId};
+use cov_core::transportable::{Encoding, TransportableObject};
+use serde_json::json;
+
+use super::{asset, file};
+use crate::context::Context;
+use crate::error::Error;
+
+/// The runner as the server has it, as far as a task needs it.
+const RUNNER: &[(&str, &str)] = &[
+    ("__init__.py", include_str!("../../../../../python/cov_runner/__init__.py")),
+    ("archive.py", include_str!("../../../../../python/cov_runner/archive.py")),
+    ("frames.py", include_str!("../../../../../python/cov_runner/frames.py")),
+    ("hooks.py", include_str!("../../../../../python/cov_runner/hooks.py")),
+    ("modules.py", include_str!("../../../../../python/cov_runner/modules.py")),
+    ("named.py", include_str!("../../../../../python/cov_runner/named.py")),
+    ("plain.py", include_str!("../../../../../python/cov_runner/plain.py")),
+    ("space.py", include_str!("../../../../../python/cov_runner/space.py")),
+    ("task.py", include_str!("../../../../../python/cov_runner/task.py")),
+];
+
+const SCRIPT: &str = include_str!("replay.py");
+
+/// The largest content that is taken. Bytes.
+const CONTENT_BYTES_MAX: usize = 4 << 30;
+
+/// A folder that only this user can read. Removed in the end, unless it was asked for.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    inputs: std::cell::RefCell<Option<NodeInputs>>,
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl Folder {
+    pub(super) fn make(keep: Option<&Path>) -> Result<Self, Error> {
+        let failed = |path: &Path, source| Error::File {
+            what: "the folder",
+            path: path.to_path_buf(),
+            source,
+        };
+        let inputs = std::cell::RefCell::default();
+        if let Some(keep) = keep {
+            let mut builder = fs::DirBuilder::new();
+            builder
+                .recursive(true)
+                .mode(0o700)
+                .create(keep)
+                .map_err(|error| failed(keep, error))?;
+            return Ok(Self { path: keep.to_path_buf(), inputs, _temporary: None });
+        }
+        let parent = std::env::temp_dir();
+        let temporary = tempfile::Builder::new().prefix("cov-replay-").tempdir_in(&parent);
+        let temporary = temporary.map_err(|error| failed(&parent, error))?;
+        Ok(Self { path: temporary.path().to_path_buf(), inputs, _temporary: Some(temporary) })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn script(&self) -> PathBuf {
+        file(&self.path, "replay.py")
+    }
+
+    /// Fetches the function, its hooks and its inputs; returns the function.
+    pub(super) async fn fetch(
+        &self,
+        context: &Context,
+        client: &Client,
+        id: &DispatchId,
+        node: &Node,
+        inputs: &NodeInputs,
+    ) -> Result<Bytes, Error> {
+        let function = self.take(context, client, id, asset(node, AssetKey::Function), "function");
+        let function = function.await?.ok_or_else(|| Error::Impossible {
+            said: format!("the function of node {} is not on the server", node.node_id),
+            hint: "it was never uploaded, or purged".to_owned(),
+        })?;
+        self.take(context, client, id, asset(node, AssetKey::Hooks), "hooks").await?;
+        let sources = inputs.args.iter().chain(inputs.kwargs.iter().map(|(_, source)| source));
+        for source in sources {
+            let address = AssetAddress::of_node(*source, AssetKey::Output);
+            let name = input_name(*source);
+            if file(&self.path, &name).exists() {
+                continue;
+            }
+            if self.take(context, client, id, address, &name).await?.is_none() {
+                return Err(Error::Impossible {
+                    said: format!(
+                        "node {} has no inputs yet: node {source} above it has no output",
+                        node.node_id
+                    ),
+                    hint: "`cov show` says how far the dispatch is".to_owned(),
+                });
+            }
+        }
+        *self.inputs.borrow_mut() = Some(inputs.clone());
+        Ok(function)
+    }
+
+    /// Fetches one asset into a file, beside it in plain form if it is JSON.
+    async fn take(
+        &self,
+        context: &Context,
+        client: &Client,
+        id: &DispatchId,
+        address: AssetAddress,
+        name: &str,
+    ) -> Result<Option<Bytes>, Error> {
+        let read = match client.read_asset(id, address, ..).await {
+            Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+            read => read.map_err(|error| context.told(error))?,
+        };
+        let bytes = read.collect(CONTENT_BYTES_MAX).await.map_err(|error| context.told(error))?;
+        self.write(name, &bytes)?;
+        let object = TransportableObject::from_archive(&bytes).ok();
+        if let Some(object) = object.filter(|object| object.header.encoding == Encoding::Json) {
+            self.write(&format!("{name}.json"), &object.data)?;
+        }
+        Ok(Some(bytes))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let path = file(&self.path, name);
+        let written = File::create(&path).and_then(|mut file| file.write_all(bytes));
+        written.map_err(|source| Error::File { what: "the file", path, source })
+    }
+
+    /// Writes the runner, and what it has to do.
+    pub(super) fn describe(&self, node: &Node, address: &str, debug: bool) -> Result<(), Error> {
+        let package = file(&self.path, "cov_runner");
+        fs::create_dir_all(&package).map_err(|source| Error::File {
+            what: "the folder",
+            path: package.clone(),
+            source,
+        })?;
+        for (name, text) in RUNNER {
+            self.write(&format!("cov_runner/{name}"), text.as_bytes())?;
+        }
+        self.write("replay.py", SCRIPT.as_bytes())?;
+        let inputs = self.inputs.borrow().clone().unwrap_or_default();
+        let args: Vec<_> =
+            inputs.args.iter().map(|source| json!([source, input_name(*source)])).collect();
+        let kwargs: Vec<_> = inputs
+            .kwargs
+            .iter()
+            .map(|(name, source)| json!([name, source, input_name(*source)]))
+            .collect();
+        let task = json!({
+            "node": node.node_id,
+            "hooks": file(&self.path, "hooks").exists(),
+            // As the server does it: what only takes a value apart runs without them.
+            "run_callables": node.kind != NodeKind::Helper,
+            "args": args,
+            "kwargs": kwargs,
+            "address": address,
+            "debug": debug,
+        });
+        self.write("task.json", task.to_string().as_bytes())
+    }
+}
+
+fn input_name(source: NodeId) -> String {
+    format!("input-{source}")
+}

@@ -1,0 +1,442 @@
+//! One dispatch: its graph as a tree. A node stands below the last node that all it waits for have
+//! in common, and behind it on the same level if it is the only one there, so that long chains
+//! stay readable.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cov_client::{Dispatch, Node};
+use cov_core::error::Fault;
+use cov_core::graph::{Edge, NodeKind};
+use cov_core::status::Status;
+use serde::Serialize;
+
+use super::short;
+use crate::analysis::{Analysis, analyse};
+use crate::output::units::{count, duration, moment, took};
+use crate::output::{Cell, Report, Screen, Table, Tone, state_tone};
+
+/// From here on, equal nodes side by side are shown as a number.
+const EQUALS_MIN: usize = 4;
+
+/// Larger graphs are shown by name and not as a tree, unless all of it is asked for.
+const TREE_NODES_MAX: usize = 2_000;
+
+/// One dispatch with its nodes.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shown {
+    #[serde(flatten)]
+    pub(crate) dispatch: Dispatch,
+    pub(crate) edges: Vec<Edge>,
+    /// Every node is shown.
+    #[serde(skip)]
+    pub(crate) all: bool,
+    /// Only nodes in these states are shown; all if empty.
+    #[serde(skip)]
+    pub(crate) statuses: Vec<Status>,
+}
+
+impl Report for Shown {
+    const EVENT: &'static str = "dispatch";
+
+    fn text(&self, screen: &Screen) -> String {
+        let analysis = analyse(&self.dispatch, &self.edges, screen.now);
+        let mut table = Table::new(["NODE", "STATUS", "TOOK", ""]);
+        let visible = |node: &Node| self.all || node.kind != NodeKind::Parameter;
+        let is_large = self.dispatch.nodes.len() > TREE_NODES_MAX && !self.all;
+        if !self.statuses.is_empty() {
+            let asked = |node: &&Node| visible(node) && self.statuses.contains(&node.status);
+            for node in self.dispatch.nodes.iter().filter(asked) {
+                table.row(cells(&label("", node), node, &analysis));
+            }
+        } else if is_large {
+            return format!("{}\n\n{}", heading(&self.dispatch, screen), self.by_name(screen));
+        } else {
+            Tree::of(self, &analysis, visible).draw(&mut table);
+        }
+        let heading = heading(&self.dispatch, screen);
+        match (table.is_empty(), self.statuses.is_empty()) {
+            (true, true) => heading,
+            (true, false) => format!("{heading}\n\nNo node is in this state."),
+            (false, _) => format!("{heading}\n\n{}", table.text(screen)),
+        }
+    }
+}
+
+impl Shown {
+    /// How many nodes of each name are in which state.
+    fn by_name(&self, screen: &Screen) -> String {
+        let mut names: BTreeMap<&str, BTreeMap<Status, usize>> = BTreeMap::new();
+        for node in self.dispatch.nodes.iter().filter(|node| node.kind != NodeKind::Parameter) {
+            *names.entry(name_of(node)).or_default().entry(node.status).or_default() += 1;
+        }
+        let mut table = Table::new(["NODES", "NAME", "STATES"]);
+        for (name, states) in names {
+            let states_text: Vec<String> =
+                states.iter().map(|(status, count)| format!("{count} {status}")).collect();
+            let all = states.values().sum::<usize>();
+            table.row([
+                Cell::new(all.to_string()).right(),
+                name.into(),
+                states_text.join(", ").into(),
+            ]);
+        }
+        format!(
+            "{}\n\n--all shows every node, --status failed those in a state",
+            table.text(screen)
+        )
+    }
+}
+
+/// What there is to say of the whole dispatch.
+pub(crate) fn heading(dispatch: &Dispatch, screen: &Screen) -> String {
+    let summary = &dispatch.summary;
+    let name = screen.paint(Tone::Bold, &summary.name);
+    let id = screen.paint(Tone::Dim, summary.dispatch_id.as_str());
+    let span = took(summary.started_at, summary.ended_at, screen.now).map(duration);
+    let span = match (span, summary.status.is_terminal()) {
+        (Some(span), true) => format!(" after {span}"),
+        (Some(span), false) => format!(" for {span}"),
+        (None, _) => String::new(),
+    };
+    let nodes = count(summary.node_count as usize, "node");
+    let mut lines = vec![
+        format!("{name}  {id}"),
+        format!(
+            "{}{span}, {} of {nodes} complete, registered {}",
+            screen.status(summary.status),
+            summary.completed_node_count,
+            moment(summary.created_at, screen)
+        ),
+    ];
+    if let Some(parent) = &summary.parent_dispatch_id {
+        lines.push(format!("a sub-dispatch of {parent}"));
+    }
+    let error = dispatch.error.iter().flat_map(|error| error.lines()).take(5);
+    lines.extend(error.map(|line| screen.paint(Tone::Bad, line)));
+    lines.join("\n")
+}
+
+/// What people call a node.
+pub(crate) fn name_of(node: &Node) -> &str {
+    match node.kind {
+        NodeKind::Postprocess => "result",
+        _ => &node.name,
+    }
+}
+
+fn label(prefix: &str, node: &Node) -> String {
+    format!("{prefix}{} {}", node.node_id, name_of(node))
+}
+
+/// Whose fault a failure is, in words for its users.
+pub(crate) fn fault_in_words(fault: Option<Fault>) -> &'static str {
+    match fault {
+        Some(Fault::Task) => "your code",
+        Some(Fault::Runner) => "its process died",
+        Some(Fault::Executor) => "executor",
+        Some(Fault::Timeout) => "over its time limit",
+        Some(Fault::Lost) => "lost when the server went down",
+        Some(Fault::Server) => "server",
+        None => "",
+    }
+}
+
+fn note(node: &Node) -> String {
+    let mut notes = Vec::new();
+    if node.status == Status::Failed && node.fault.is_some() {
+        notes.push(fault_in_words(node.fault).to_owned());
+    }
+    let running = usize::from(!matches!(node.status, Status::Failed | Status::NewObject));
+    let tries = node.failed_attempts as usize + running;
+    if tries > 1 {
+        notes.push(count(tries, "attempt"));
+    }
+    if node.executor != "local" && !matches!(node.kind, NodeKind::Parameter | NodeKind::Postprocess)
+    {
+        notes.push(format!("on {}", node.executor));
+    }
+    if let Some(below) = &node.sub_dispatch_id {
+        notes.push(format!("sub-dispatch {}", short(below)));
+    }
+    notes.join(", ")
+}
+
+fn status_cell(status: Status) -> Cell {
+    match status {
+        // Nothing has happened to it; the word says nothing to people.
+        Status::NewObject => Cell::new("–").tone(Tone::Dim),
+        status => Cell::new(status.as_str()).tone(state_tone(status)),
+    }
+}
+
+fn cells(label: &str, node: &Node, analysis: &Analysis) -> [Cell; 4] {
+    let timing = analysis.timings.get(node.node_id.index()).copied().unwrap_or_default();
+    let ran = timing.ran.map_or(String::new(), duration);
+    [
+        label.into(),
+        status_cell(node.status),
+        Cell::new(ran).right(),
+        Cell::new(note(node)).tone(Tone::Dim),
+    ]
+}
+
+/// Which node stands below which.
+struct Tree<'a> {
+    nodes: &'a [Node],
+    analysis: &'a Analysis,
+    roots: Vec<usize>,
+    below: Vec<Vec<usize>>,
+    merges: bool,
+}
+
+impl<'a> Tree<'a> {
+    fn of(shown: &'a Shown, analysis: &'a Analysis, visible: impl Fn(&Node) -> bool) -> Self {
+        let nodes = &shown.dispatch.nodes;
+        let mut place: Vec<Option<(Option<usize>, usize)>> = vec![None; nodes.len()];
+        let mut tree = Self {
+            nodes,
+            analysis,
+            roots: Vec::new(),
+            below: vec![Vec::new(); nodes.len()],
+            merges: !shown.all,
+        };
+        for node in analysis.order.iter().copied().filter(|node| visible(&nodes[*node])) {
+            let above =
+                analysis.parents[node].iter().copied().filter(|above| place[*above].is_some());
+            let above: Vec<usize> = above.collect();
+            let common =
+                above.iter().copied().map(Some).reduce(|one, other| common(&place, one, other));
+            let parent = common.flatten();
+            let depth = parent.and_then(|parent| place[parent]).map_or(0, |(_, depth)| depth + 1);
+            place[node] = Some((parent, depth));
+            match parent {
+                Some(parent) => tree.below[parent].push(node),
+                None => tree.roots.push(node),
+            }
+        }
+        tree
+    }
+
+    fn draw(&self, table: &mut Table) {
+        // An own stack: a chain may be longer than a thread's.
+        let mut stack: Vec<(Vec<usize>, String, String)> = Vec::new();
+        let begin = |nodes: &[usize], inside: &str, stack: &mut Vec<_>| {
+            let groups = self.grouped(nodes);
+            let single = groups.len() == 1;
+            let last = groups.len().saturating_sub(1);
+            for (index, group) in groups.into_iter().enumerate().rev() {
+                let (lead, rest) = match (single, index == last) {
+                    (true, _) => (inside.to_owned(), inside.to_owned()),
+                    (false, true) => (format!("{inside}└─ "), format!("{inside}   ")),
+                    (false, false) => (format!("{inside}├─ "), format!("{inside}│  ")),
+                };
+                stack.push((group, lead, rest));
+            }
+        };
+        match self.roots.len() {
+            // Several begins are no branches of anything.
+            2.. => {
+                for group in self.grouped(&self.roots).into_iter().rev() {
+                    stack.push((group, String::new(), "  ".to_owned()));
+                }
+            }
+            _ => begin(&self.roots, "", &mut stack),
+        }
+        while let Some((group, lead, rest)) = stack.pop() {
+            match group.as_slice() {
+                [one] => {
+                    let node = &self.nodes[*one];
+                    table.row(cells(&label(&lead, node), node, self.analysis));
+                    begin(&self.below[*one], &rest, &mut stack);
+                }
+                several => table.row(self.equals(several, &lead)),
+            }
+        }
+    }
+
+    /// Nodes side by side, those that are alike together.
+    fn grouped(&self, nodes: &[usize]) -> Vec<Vec<usize>> {
+        let mut nodes = nodes.to_vec();
+        nodes.sort_unstable();
+        if !self.merges {
+            return nodes.into_iter().map(|node| vec![node]).collect();
+        }
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        let mut known: BTreeMap<(&str, Status), usize> = BTreeMap::new();
+        for node in nodes {
+            let key = (self.nodes[node].name.as_str(), self.nodes[node].status);
+            let is_leaf = self.below[node].is_empty();
+            match known.get(&key).filter(|_| is_leaf) {
+                Some(group) => groups[*group].push(node),
+                None => {
+                    if is_leaf {
+                        known.insert(key, groups.len());
+                    }
+                    groups.push(vec![node]);
+                }
+            }
+        }
+        let split = |group: Vec<usize>| match group.len() < EQUALS_MIN {
+            true => group.into_iter().map(|node| vec![node]).collect(),
+            false => vec![group],
+        };
+        groups.into_iter().flat_map(split).collect()
+    }
+
+    fn equals(&self, group: &[usize], lead: &str) -> [Cell; 4] {
+        let first = &self.nodes[group[0]];
+        let last = group.last().map_or(first, |last| &self.nodes[*last]);
+        let mut times: Vec<Duration> =
+            group.iter().filter_map(|node| self.analysis.timings[*node].ran).collect();
+        times.sort_unstable();
+        let median = times.get(times.len() / 2).copied().map_or(String::new(), duration);
+        let longest = times.last().filter(|_| times.len() > 1).copied().map(duration);
+        let longest = longest.map_or(String::new(), |longest| format!("each; longest {longest}"));
+        let name = name_of(first);
+        [
+            format!("{lead}{}…{} {name} ×{}", first.node_id, last.node_id, group.len()).into(),
+            status_cell(first.status),
+            Cell::new(median).right(),
+            Cell::new(longest).tone(Tone::Dim),
+        ]
+    }
+}
+
+/// The last node that stands above both, or is one of them.
+fn common(
+    place: &[Option<(Option<usize>, usize)>],
+    one: Option<usize>,
+    other: Option<usize>,
+) -> Option<usize> {
+    let (mut one, mut other) = (one?, other?);
+    let up = |node: usize| place.get(node).copied().flatten();
+    while one != other {
+        let ((one_up, one_depth), (other_up, other_depth)) = (up(one)?, up(other)?);
+        if one_depth >= other_depth {
+            one = one_up?;
+        } else {
+            other = other_up?;
+        }
+    }
+    Some(one)
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::output::json_line;
+    use crate::view::samples;
+
+    fn shown((dispatch, edges): (Dispatch, Vec<Edge>)) -> Shown {
+        Shown { dispatch, edges, all: false, statuses: Vec::new() }
+    }
+
+    #[test]
+    fn a_graph_is_a_tree() {
+        let screen = Screen::for_tests(100);
+        assert_snapshot!(shown(samples::etl()).text(&screen), @"
+        etl  3f2a9c10-7d1e-4a53-9a8e-0c51e7a1b2d3
+        COMPLETED after 19.9 s, 6 of 6 nodes complete, registered 3 min ago
+
+        NODE         STATUS      TOOK
+        1 load       COMPLETED  2.0 s
+        ├─ 2 parse   COMPLETED  1.9 s
+        ├─ 3 parse   COMPLETED  6.0 s  3 attempts
+        └─ 4 train   COMPLETED  7.6 s
+           5 result  COMPLETED  90 ms
+        ");
+        assert_snapshot!(shown(samples::failed()).text(&screen), @"
+        etl  3f2a9c10-7d1e-4a53-9a8e-0c51e7a1b2d3
+        FAILED after 19.9 s, 3 of 6 nodes complete, registered 3 min ago
+        node 3 (parse): ValueError: bad row 17
+
+        NODE         STATUS      TOOK
+        1 load       COMPLETED  2.0 s
+        ├─ 2 parse   COMPLETED  1.9 s
+        ├─ 3 parse   FAILED     6.0 s  your code, 2 attempts
+        └─ 4 train   –
+           5 result  –
+        ");
+        assert_snapshot!(shown(samples::running()).text(&screen), @"
+        etl  3f2a9c10-7d1e-4a53-9a8e-0c51e7a1b2d3
+        RUNNING for 3 min 19 s, 2 of 6 nodes complete, registered 3 min ago
+
+        NODE         STATUS           TOOK
+        1 load       COMPLETED       2.0 s
+        ├─ 2 parse   RUNNING    3 min 17 s
+        ├─ 3 parse   –
+        └─ 4 train   –
+           5 result  –
+        ");
+    }
+
+    #[test]
+    fn equals_are_counted_unless_all_are_asked_for() {
+        let screen = Screen::for_tests(100);
+        let mut fan = shown(samples::fan(9));
+        assert_snapshot!(fan.text(&screen), @"
+        fan  3f2a9c10-7d1e-4a53-9a8e-0c51e7a1b2d3
+        FAILED after 19.9 s, 9 of 12 nodes complete, registered 3 min ago
+
+        NODE              STATUS      TOOK
+        0 split           COMPLETED  1.0 s
+        ├─ 1…9 square ×8  COMPLETED  60 ms  each; longest 90 ms
+        ├─ 3 square       FAILED     30 ms
+        └─ 10 sum         –
+           11 result      –
+        ");
+        fan.all = true;
+        assert_eq!(fan.text(&screen).lines().count(), 3 + 1 + 12);
+        fan.statuses = vec![Status::Failed];
+        assert_snapshot!(fan.text(&screen), @"
+        fan  3f2a9c10-7d1e-4a53-9a8e-0c51e7a1b2d3
+        FAILED after 19.9 s, 9 of 12 nodes complete, registered 3 min ago
+
+        NODE      STATUS   TOOK
+        3 square  FAILED  30 ms
+        ");
+        fan.statuses = vec![Status::Cancelled];
+        assert!(fan.text(&screen).ends_with("No node is in this state."));
+    }
+
+    #[test]
+    fn a_large_graph_is_shown_by_name() {
+        assert_snapshot!(shown(samples::fan(3_000)).text(&Screen::for_tests(100)), @"
+        fan  3f2a9c10-7d1e-4a53-9a8e-0c51e7a1b2d3
+        FAILED after 19.9 s, 3000 of 3003 nodes complete, registered 3 min ago
+
+        NODES  NAME    STATES
+            1  result  1 NEW_OBJECT
+            1  split   1 COMPLETED
+         3000  square  2999 COMPLETED, 1 FAILED
+            1  sum     1 NEW_OBJECT
+
+        --all shows every node, --status failed those in a state
+        ");
+    }
+
+    #[test]
+    fn a_long_chain_stays_on_one_level() {
+        let (mut dispatch, _) = samples::etl();
+        let task = |id| samples::node(id, "step", NodeKind::Task, Status::Completed, (0, 5));
+        dispatch.nodes = (0..1_500).map(task).collect();
+        let edges = (1..1_500).map(|id| samples::edge(id - 1, id)).collect();
+        let text = shown((dispatch, edges)).text(&Screen::pipe());
+        assert!(text.ends_with("\n1499 step  COMPLETED  5 ms"), "{text}");
+    }
+
+    #[test]
+    fn programs_get_nodes_and_edges() {
+        let line = json_line(&shown(samples::etl())).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&value["event"], &value["name"]), (&"dispatch".into(), &"etl".into()));
+        assert_eq!(value["nodes"][3]["failed_attempts"], 2);
+        assert_eq!(
+            value["edges"][0],
+            serde_json::json!({"source": 0, "target": 1, "name": "", "kind": {"arg": 0}})
+        );
+    }
+}
