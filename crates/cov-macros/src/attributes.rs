@@ -14,6 +14,7 @@ pub(crate) struct Attributes {
     executor: Option<String>,
     retries: Option<u32>,
     time_limit_ms: Option<u64>,
+    memory_limit_mb: Option<u64>,
     pub(crate) output: Output,
 }
 
@@ -42,10 +43,13 @@ impl Attributes {
             "executor" => self.executor = Some(text(meta)?.value()),
             "retries" => self.retries = Some(meta.value()?.parse::<LitInt>()?.base10_parse()?),
             "time_limit" => self.time_limit_ms = Some(time_limit(&text(meta)?)?),
+            "memory_limit_mb" => {
+                self.memory_limit_mb = Some(meta.value()?.parse::<LitInt>()?.base10_parse()?);
+            }
             "output" => self.output = output(&text(meta)?)?,
             _ => {
-                let said =
-                    "expected `name`, `label`, `executor`, `retries`, `time_limit` or `output`";
+                let said = "expected `name`, `label`, `executor`, `retries`, `time_limit`, \
+                            `memory_limit_mb` or `output`";
                 return Err(meta.error(said));
             }
         }
@@ -54,17 +58,19 @@ impl Attributes {
 
     /// The arguments of `Electron::with`.
     pub(crate) fn settings(&self) -> TokenStream {
-        let Self { executor, retries, time_limit_ms, output, .. } = self;
+        let Self { executor, retries, time_limit_ms, memory_limit_mb, output, .. } = self;
         let output = encoding(*output);
         let (executor, retries) = (option(executor.as_ref()), option(retries.as_ref()));
         let time_limit_ms = option(time_limit_ms.as_ref());
-        quote!(#executor, #retries, #time_limit_ms, #output)
+        let memory_limit_mb = option(memory_limit_mb.as_ref());
+        quote!(#executor, #retries, #time_limit_ms, #memory_limit_mb, #output)
     }
 
     /// A builder of a lattice with these settings.
     pub(crate) fn builder(&self, name: &str) -> TokenStream {
-        let Self { executor, retries, time_limit_ms, output, .. } = self;
-        let retries = option(retries.as_ref());
+        let Self { executor, retries, time_limit_ms, memory_limit_mb, output, .. } = self;
+        let (retries, memory_limit_mb) =
+            (option(retries.as_ref()), option(memory_limit_mb.as_ref()));
         let executor = match executor {
             Some(name) => quote!(::core::option::Option::Some(#name.into())),
             None => quote!(::core::option::Option::None),
@@ -82,6 +88,7 @@ impl Attributes {
                 retries: #retries,
                 time_limit: #time_limit,
                 work_dir: ::core::option::Option::None,
+                memory_limit_mb: #memory_limit_mb,
             }).output(#output)
         }
     }

@@ -33,6 +33,8 @@ use proc_macro::TokenStream;
 /// - `executor = "…"`: where it runs.
 /// - `retries = 2`: how many more attempts follow a failed one.
 /// - `time_limit = "30s"`: how long one attempt may run; `ms`, `s`, `m` and `h` are understood.
+/// - `memory_limit_mb = 256`: how large the address space of its process may become, in units of 2^20
+///   bytes; a call that wants more fails.
 /// - `output = "json"`: how its output travels: `"bincode"` if nothing is said, `"json"`, or `"array"`
 ///   for numbers and nested lists of them.
 #[proc_macro_attribute]
@@ -62,7 +64,7 @@ pub fn electron(attributes: TokenStream, function: TokenStream) -> TokenStream {
 /// ```
 ///
 /// What an electron does not say of itself, it takes from its lattice: `executor`, `retries`,
-/// `time_limit`. `output = "json"` has the result travel as JSON.
+/// `time_limit`, `memory_limit_mb`. `output = "json"` has the result travel as JSON.
 #[proc_macro_attribute]
 pub fn lattice(attributes: TokenStream, function: TokenStream) -> TokenStream {
     lattice::expand(attributes.into(), function.into()).into()

@@ -39,6 +39,8 @@ pub struct Electron {
     pub retries: Option<u32>,
     /// How long one attempt may run, if it says so.
     pub time_limit: Option<Duration>,
+    /// How large its process may become, if it says so, in units of 2^20 bytes.
+    pub memory_limit_mb: Option<u64>,
     /// The source file.
     pub file: &'static str,
     /// The line there.
@@ -69,6 +71,7 @@ impl Electron {
             executor: None,
             retries: None,
             time_limit: None,
+            memory_limit_mb: None,
             file,
             line,
             run,
@@ -83,6 +86,7 @@ impl Electron {
         executor: Option<&'static str>,
         retries: Option<u32>,
         time_limit_ms: Option<u64>,
+        memory_limit_mb: Option<u64>,
         output: Encoding,
     ) -> Self {
         self.executor = executor;
@@ -90,6 +94,7 @@ impl Electron {
         if let Some(milliseconds) = time_limit_ms {
             self.time_limit = Some(Duration::from_millis(milliseconds));
         }
+        self.memory_limit_mb = memory_limit_mb;
         self.output = output;
         self
     }
@@ -100,6 +105,7 @@ impl Electron {
             retries: self.retries,
             time_limit: self.time_limit,
             work_dir: None,
+            memory_limit_mb: self.memory_limit_mb,
         }
     }
 

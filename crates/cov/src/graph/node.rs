@@ -83,6 +83,13 @@ impl<T> Node<T> {
         self.settings(|settings| settings.work_dir = Some(folder))
     }
 
+    /// How large the address space of its process may become, in units of 2^20 bytes. Runners are
+    /// shared among electrons of one program with the same limit.
+    #[must_use = "this is the same node"]
+    pub fn memory_limit_mb(self, limit: u64) -> Self {
+        self.settings(|settings| settings.memory_limit_mb = Some(limit))
+    }
+
     /// Has it wait for others whose values it does not take: a node, or a collection of nodes.
     #[must_use = "this is the same node"]
     pub fn wait_for(self, others: impl Nodes) -> Self {

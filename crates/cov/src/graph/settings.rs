@@ -25,16 +25,20 @@ pub struct Settings {
     pub time_limit: Option<Duration>,
     /// The folder that it runs in.
     pub work_dir: Option<PathBuf>,
+    /// How large the address space of its process may become, in units of 2^20 bytes. An electron
+    /// that wants more fails. Only Rust electrons are bound by it.
+    pub memory_limit_mb: Option<u64>,
 }
 
 impl Settings {
     /// Takes from `defaults` what is not said here.
     pub(super) fn or(&mut self, defaults: &Self) {
-        let Self { executor, retries, time_limit, work_dir } = defaults;
+        let Self { executor, retries, time_limit, work_dir, memory_limit_mb } = defaults;
         self.executor = self.executor.take().or_else(|| executor.clone());
         self.retries = self.retries.or(*retries);
         self.time_limit = self.time_limit.or(*time_limit);
         self.work_dir = self.work_dir.take().or_else(|| work_dir.clone());
+        self.memory_limit_mb = self.memory_limit_mb.or(*memory_limit_mb);
     }
 
     /// As a manifest says it.
@@ -49,6 +53,9 @@ impl Settings {
         if let Some(folder) = &self.work_dir {
             let folder = folder.to_string_lossy().into_owned();
             attributes.insert("workdir".to_owned(), folder.into());
+        }
+        if let Some(limit) = self.memory_limit_mb {
+            attributes.insert("memory_limit_mb".to_owned(), limit.into());
         }
         let mut data = Map::new();
         data.insert("attributes".to_owned(), Value::Object(attributes));

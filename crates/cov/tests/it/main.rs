@@ -6,3 +6,5 @@ mod compile_errors;
 mod program;
 #[cfg(test)]
 mod runner;
+#[cfg(all(test, feature = "client"))]
+mod served;
