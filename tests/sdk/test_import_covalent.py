@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import sqlite3
 import sys
@@ -19,6 +20,11 @@ pytestmark = [pytest.mark.own_server, pytest.mark.mends]
 SOURCE = Path(__file__).parent.parent / "covalent"
 #: Taken over, in this order; those below others after them.
 ENDED = ["again", "below", "cancelled", "fails", "heavy", "nested", "sums"]
+
+
+def without_addresses(record: dict) -> dict:
+    """What a record says, without where objects were in memory when it was looked at."""
+    return json.loads(re.sub(r"0x[0-9a-f]+", "0x", json.dumps(record)))
 
 
 def maker():
@@ -69,8 +75,8 @@ def test_everything_that_ended_is_shown_as_it_was(cov, old, tmp_path):
     seen = maker().seen
     for name in ENDED:
         place = {"dispatcher_addr": cov.url, "results_dir": str(tmp_path / "results")}
-        now = json.loads(json.dumps(seen(ct, old.ids[name], **place)))
-        then = dict(old.records[name])
+        now = without_addresses(seen(ct, old.ids[name], **place))
+        then = without_addresses(old.records[name])
         if name == "below":
             # Covalent says of a dispatch that a task has built that it stands alone.
             then["root"] = old.ids["nested"]
