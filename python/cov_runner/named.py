@@ -16,6 +16,9 @@ from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional
 
 _SHOWN_MAX = 5
 
+# What a graph calls whose result is put together from several values, and does nothing else.
+_COLLECT = "cov::collect"
+
 
 class NotFound(Exception):
     """There is no such function: why, and what is there."""
@@ -39,15 +42,20 @@ class Named(NamedTuple):
 
 def read(document: Any, node: int) -> Named:
     """What a function's document says."""
-    if not isinstance(document, dict) or not isinstance(document.get("python"), str):
-        electron = document.get("electron") if isinstance(document, dict) else None
+    if not isinstance(document, dict):
+        document = {}
+    name = document.get("python")
+    electron = document.get("electron")
+    if electron == _COLLECT:
+        name = _COLLECT
+    elif not isinstance(name, str):
         if electron is None:
             raise NotFound(f"the function of node {node} is a document that names none")
         raise NotFound(
             f"node {node} calls `{electron}`, which is written in Rust, and its executor runs Python"
         )
     return Named(
-        document["python"],
+        name,
         document.get("output") or "json",
         document.get("args") or None,
         document.get("path") or [],
@@ -56,6 +64,8 @@ def read(document: Any, node: int) -> Named:
 
 def find(named: Named, folders: Sequence[str]) -> Callable[..., Any]:
     """Imports the module and takes the function from it."""
+    if named.name == _COLLECT:
+        return _collected
     module_name, colon, path = named.name.partition(":")
     if not colon or not module_name or not path:
         raise NotFound(f"`{named.name}` names no function; write `module:function`")
@@ -69,6 +79,10 @@ def find(named: Named, folders: Sequence[str]) -> Callable[..., Any]:
     if not callable(found):
         raise NotFound(f"`{named.name}` is no function but a `{type(found).__name__}`")
     return found  # type: ignore[no-any-return]
+
+
+def _collected(value: Any) -> Any:
+    return value
 
 
 def _module(name: str, folders: Sequence[str]) -> Any:

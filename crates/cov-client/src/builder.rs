@@ -26,6 +26,14 @@ const UNIX: &str = "unix:";
 const UNIX_ORIGIN: &str = "http://localhost";
 
 /// Makes a [`Client`]. Every option has a default that suits a server on the same machine.
+///
+/// ```
+/// use std::time::Duration;
+/// let builder = cov_client::Client::builder("http://127.0.0.1:48008");
+/// let client = builder.connect_timeout(Duration::from_secs(1)).build()?;
+/// # drop(client);
+/// # Ok::<(), cov_client::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Builder {
     address: String,
@@ -57,6 +65,13 @@ impl Builder {
     }
 
     /// How many idle connections are kept for further requests. Default: 8.
+    ///
+    /// ```
+    /// let builder = cov_client::Client::builder("http://127.0.0.1:48008");
+    /// let client = builder.idle_connections_max(1).build()?;
+    /// # drop(client);
+    /// # Ok::<(), cov_client::Error>(())
+    /// ```
     #[must_use]
     pub fn idle_connections_max(mut self, limit: usize) -> Self {
         self.idle_connections_max = limit;
@@ -77,6 +92,13 @@ impl Builder {
     }
 
     /// How often and how long requests are tried again.
+    ///
+    /// ```
+    /// let builder = cov_client::Client::builder("http://127.0.0.1:48008");
+    /// let client = builder.retry(cov_client::RetryPolicy::never()).build()?;
+    /// # drop(client);
+    /// # Ok::<(), cov_client::Error>(())
+    /// ```
     #[must_use]
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;
@@ -84,6 +106,14 @@ impl Builder {
     }
 
     /// How long making a connection may take. Default: 5 seconds.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let builder = cov_client::Client::builder("http://127.0.0.1:48008");
+    /// let client = builder.connect_timeout(Duration::from_secs(1)).build()?;
+    /// # drop(client);
+    /// # Ok::<(), cov_client::Error>(())
+    /// ```
     #[must_use]
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
@@ -92,6 +122,14 @@ impl Builder {
 
     /// How long one try may take, from its begin to the last byte of the answer.
     /// Default: 30 seconds.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let builder = cov_client::Client::builder("http://127.0.0.1:48008");
+    /// let client = builder.try_timeout(Duration::from_secs(120)).build()?;
+    /// # drop(client);
+    /// # Ok::<(), cov_client::Error>(())
+    /// ```
     #[must_use]
     pub fn try_timeout(mut self, limit: Duration) -> Self {
         self.try_timeout = limit;
@@ -99,6 +137,13 @@ impl Builder {
     }
 
     /// How long an answer may be. Bytes. Default: 256 MiB.
+    ///
+    /// ```
+    /// let builder = cov_client::Client::builder("http://127.0.0.1:48008");
+    /// let client = builder.answer_bytes_max(1_000_000).build()?;
+    /// # drop(client);
+    /// # Ok::<(), cov_client::Error>(())
+    /// ```
     #[must_use]
     pub fn answer_bytes_max(mut self, limit: usize) -> Self {
         self.answer_bytes_max = limit;
@@ -120,6 +165,13 @@ impl Builder {
     }
 
     /// Makes the waits between tries repeatable.
+    ///
+    /// ```
+    /// let builder = cov_client::Client::builder("http://127.0.0.1:48008");
+    /// let client = builder.jitter_seed(7).build()?;
+    /// # drop(client);
+    /// # Ok::<(), cov_client::Error>(())
+    /// ```
     #[must_use]
     pub fn jitter_seed(mut self, seed: u64) -> Self {
         self.jitter_seed = Some(seed);
@@ -131,6 +183,11 @@ impl Builder {
     /// # Errors
     /// [`Error::Address`] when the address is no plain `http://host:port`, no `https://` with the
     /// feature `tls`, and no `unix:` with the path of a socket; [`Error::Workflow`] when a certificate cannot be read.
+    ///
+    /// ```
+    /// assert!(cov_client::Client::builder("http://localhost:48008").build().is_ok());
+    /// assert!(cov_client::Client::builder("localhost").build().is_err());
+    /// ```
     pub fn build(self) -> Result<Client, Error> {
         let (address, origin, connector) = self.destination()?;
         let token = self.token.as_deref().map(bearer).transpose()?;

@@ -61,6 +61,13 @@ impl Default for Filter {
 }
 
 /// A part of a list, newest first.
+///
+/// ```
+/// let text = r#"{"dispatches": [], "total": 0}"#;
+/// let page: cov_client::Page = serde_json::from_str(text)?;
+/// assert_eq!(page.cursor, None);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Page {
     /// The short records.
@@ -73,6 +80,12 @@ pub struct Page {
 }
 
 /// A dispatch with its electrons, as of one moment.
+///
+/// ```
+/// fn failed(dispatch: &cov_client::Dispatch) -> impl Iterator<Item = &cov_client::Node> {
+///     dispatch.nodes.iter().filter(|node| node.fault.is_some())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dispatch {
     /// The short record.
@@ -91,6 +104,12 @@ pub struct Dispatch {
 }
 
 /// One node of a dispatch, as of one moment.
+///
+/// ```
+/// fn printed(node: &cov_client::Node) -> u64 {
+///     node.assets.get("stdout").copied().unwrap_or(0)
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Its id.

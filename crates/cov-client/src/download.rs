@@ -48,6 +48,19 @@ impl Download {
     ///
     /// # Errors
     /// The connection broke, or nothing came for as long as one try may take.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "6f1c1b9e-2c57-4a4b-8f0e-0f4a0f7f2b11".parse()?;
+    /// use cov_core::asset::{AssetAddress, AssetKey};
+    /// let result = AssetAddress::of_dispatch(AssetKey::Result);
+    /// let mut download = client.read_asset(&id, result, ..).await?;
+    /// while let Some(bytes) = download.next().await? {
+    ///     println!("{} bytes", bytes.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let Self { body, url, limit } = self;
         loop {
@@ -73,6 +86,17 @@ impl Download {
     ///
     /// # Errors
     /// As [`Download::next`]; more than `limit` bytes.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "6f1c1b9e-2c57-4a4b-8f0e-0f4a0f7f2b11".parse()?;
+    /// use cov_core::asset::{AssetAddress, AssetKey};
+    /// let result = AssetAddress::of_dispatch(AssetKey::Result);
+    /// let bytes = client.read_asset(&id, result, ..).await?.collect(1_000_000).await?;
+    /// println!("{} bytes", bytes.len());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn collect(mut self, limit: usize) -> Result<Bytes, Error> {
         let mut all = bytes::BytesMut::new();
         while let Some(chunk) = self.next().await? {

@@ -5,6 +5,11 @@ use std::time::Duration;
 use cov_core::error::Problem;
 
 /// Why a call failed. Says which address was called and how often it was tried.
+///
+/// ```
+/// let error = cov_client::Client::builder("ftp://example.org").build().unwrap_err();
+/// assert!(matches!(error, cov_client::Error::Address { .. }));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -95,6 +100,13 @@ pub enum Error {
 }
 
 /// What kind of failure an [`enum@Error`] is: what a program can decide by.
+///
+/// ```
+/// use cov_client::Kind;
+/// fn is_worth_another_try(error: &cov_client::Error) -> bool {
+///     matches!(error.kind(), Kind::Unreachable | Kind::TimedOut | Kind::Unavailable)
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
@@ -151,6 +163,11 @@ impl Error {
     }
 
     /// How often the request was sent. 0 for an address that cannot be used.
+    ///
+    /// ```
+    /// let error = cov_client::Client::builder("nowhere").build().unwrap_err();
+    /// assert_eq!(error.tries(), 0);
+    /// ```
     #[must_use]
     pub fn tries(&self) -> u32 {
         match self {
@@ -165,6 +182,12 @@ impl Error {
     }
 
     /// What the server said, if it answered with an error in the form of the native API.
+    ///
+    /// ```
+    /// fn code(error: &cov_client::Error) -> Option<cov_core::error::ErrorCode> {
+    ///     error.problem().map(|problem| problem.code)
+    /// }
+    /// ```
     #[must_use]
     pub fn problem(&self) -> Option<&Problem> {
         match self {

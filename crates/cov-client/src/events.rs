@@ -103,6 +103,15 @@ pub struct Events {
 impl Client {
     /// Follows one dispatch until it has ended, or all dispatches for as long as it is read.
     /// Nothing is sent before the first event is asked for.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "6f1c1b9e-2c57-4a4b-8f0e-0f4a0f7f2b11".parse()?;
+    /// let mut events = client.events(Some(&id));
+    /// println!("{:?}", events.next().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn events(&self, dispatch: Option<&DispatchId>) -> Events {
         let path = match dispatch {
@@ -140,6 +149,16 @@ impl Events {
     /// # Errors
     /// [`Kind::NotFound`](crate::Kind::NotFound) for an unknown dispatch; the server is gone for
     /// longer than requests are tried again.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut events = client.events(None);
+    /// while let Some(event) = events.next().await? {
+    ///     println!("{event:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn next(&mut self) -> Result<Option<Event>, Error> {
         loop {
             while let Some(block) = self.block() {

@@ -6,6 +6,12 @@ use crate::client::{Call, Client};
 use crate::error::Error;
 
 /// What a server says of itself.
+///
+/// ```
+/// let health: cov_client::Health = serde_json::from_str(r#"{"status": "ok"}"#)?;
+/// assert_eq!(health.version, None);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 pub struct Health {
     /// `ok` while the server lives.

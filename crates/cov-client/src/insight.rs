@@ -123,6 +123,14 @@ impl Client {
     /// # Errors
     /// [`Kind::NotFound`](crate::Kind::NotFound) for an unknown dispatch; otherwise whatever
     /// keeps the server from answering. So for every call about a dispatch here.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "6f1c1b9e-2c57-4a4b-8f0e-0f4a0f7f2b11".parse()?;
+    /// println!("{} edges", client.edges(&id).await?.len());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn edges(&self, dispatch: &DispatchId) -> Result<Vec<Edge>, Error> {
         let path = format!("/api/v3/dispatches/{dispatch}/graph");
         Ok(self.get_json::<Edges>(&path).await?.edges)
@@ -132,6 +140,14 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::edges`]; also for an unknown node.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "6f1c1b9e-2c57-4a4b-8f0e-0f4a0f7f2b11".parse()?;
+    /// println!("{:?}", client.node(&id, cov_core::ids::NodeId(3)).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn node(&self, dispatch: &DispatchId, node: NodeId) -> Result<NodeInFull, Error> {
         self.get_json(&format!("/api/v3/dispatches/{dispatch}/nodes/{node}")).await
     }
@@ -140,6 +156,14 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::edges`].
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "6f1c1b9e-2c57-4a4b-8f0e-0f4a0f7f2b11".parse()?;
+    /// println!("{:?}", client.redispatch_preview(&id, true).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn redispatch_preview(
         &self,
         dispatch: &DispatchId,
@@ -153,6 +177,13 @@ impl Client {
     ///
     /// # Errors
     /// Whatever keeps the server from answering.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// println!("{:?}", client.executors().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn executors(&self) -> Result<Vec<ExecutorSlots>, Error> {
         Ok(self.get_json::<Executors>("/api/v3/executors").await?.executors)
     }

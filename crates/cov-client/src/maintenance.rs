@@ -11,6 +11,13 @@ use crate::download::Download;
 use crate::error::Error;
 
 /// Which dispatches a purge removes.
+///
+/// ```
+/// use std::time::Duration;
+/// let month = Duration::from_secs(30 * 24 * 3600);
+/// let purge = cov_client::Purge { older_than: month, statuses: Vec::new(), dry_run: true };
+/// assert!(purge.dry_run);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purge {
     /// Only those that ended at least this long ago. Whole seconds count.
@@ -22,6 +29,13 @@ pub struct Purge {
 }
 
 /// What a purge has removed, or would remove.
+///
+/// ```
+/// let text = r#"{"dispatches": 2, "contents": 5, "bytes": 700}"#;
+/// let purged: cov_client::Purged = serde_json::from_str(text)?;
+/// assert_eq!(purged.bytes, 700);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Purged {
     /// Dispatches, sub-dispatches included.
@@ -34,6 +48,16 @@ pub struct Purged {
 
 /// A backup on its way from the server: a tar archive in the form of [`cov_core::backup`], which
 /// is whole only if a [`cov_core::backup::Reader`] has found its end.
+///
+/// ```no_run
+/// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut backup = client.backup().await?;
+/// while let Some(bytes) = backup.next().await? {
+///     println!("{} bytes", bytes.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Backup(Download);
 
@@ -42,6 +66,14 @@ impl Backup {
     ///
     /// # Errors
     /// The connection broke, or nothing came for as long as one try may take.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut backup = client.backup().await?;
+    /// println!("{:?} bytes", backup.next().await?.map(|bytes| bytes.len()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         self.0.next().await
     }

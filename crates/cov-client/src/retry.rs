@@ -39,6 +39,10 @@ impl Default for RetryPolicy {
 
 impl RetryPolicy {
     /// A policy that never sends a request twice.
+    ///
+    /// ```
+    /// assert_eq!(cov_client::RetryPolicy::never().tries_max, 1);
+    /// ```
     #[must_use]
     pub fn never() -> Self {
         Self { tries_max: 1, ..Self::default() }

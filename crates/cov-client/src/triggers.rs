@@ -139,6 +139,14 @@ impl Client {
     /// # Errors
     /// [`Kind::Refused`](crate::Kind::Refused) when the server runs no triggers; otherwise
     /// whatever keeps it from answering. So for every call about triggers.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let filter = cov_client::TriggerFilter::default();
+    /// println!("{}", client.triggers(&filter).await?.triggers.len());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn triggers(&self, filter: &TriggerFilter) -> Result<TriggerPage, Error> {
         let mut path = format!("/api/v3/triggers?limit={}", filter.limit);
         if let Some(dispatch) = &filter.dispatch_id {
@@ -163,15 +171,94 @@ impl Client {
     /// # Errors
     /// [`Kind::Refused`](crate::Kind::Refused) when the dictionary describes no trigger that
     /// could work there; [`Kind::NotFound`](crate::Kind::NotFound) for an unknown dispatch.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let text = r#"{"name": "TimeTrigger", "time_gap": 60, "lattice_dispatch_id": "d-1"}"#;
+    /// let trigger = client.register_trigger(&serde_json::from_str(text)?).await?;
+    /// println!("{}", trigger.record.id);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn register_trigger(&self, dictionary: &Dictionary) -> Result<Trigger, Error> {
         let body = serde_json::Value::Object(dictionary.clone());
         self.post_json("/api/v3/triggers", &body).await
+    }
+
+    /// Registers triggers for a dispatch, whichever theirs was. When one is refused, those before
+    /// it stay, and [`Client::stop_triggers`] stops them.
+    ///
+    /// # Errors
+    /// As [`Client::register_trigger`].
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "6f1c1b9e-2c57-4a4b-8f0e-0f4a0f7f2b11".parse()?;
+    /// let hourly = serde_json::from_str(r#"{"name": "TimeTrigger", "time_gap": 3600}"#)?;
+    /// client.register_triggers(&[hourly], &id).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn register_triggers(
+        &self,
+        dictionaries: &[Dictionary],
+        dispatch: &DispatchId,
+    ) -> Result<Vec<Trigger>, Error> {
+        let mut registered = Vec::with_capacity(dictionaries.len());
+        for dictionary in dictionaries {
+            let mut dictionary = dictionary.clone();
+            dictionary.insert("lattice_dispatch_id".to_owned(), dispatch.as_str().into());
+            registered.push(self.register_trigger(&dictionary).await?);
+        }
+        Ok(registered)
+    }
+
+    /// Stops all triggers of these dispatches for good and keeps their histories; returns those
+    /// that were not stopped before. A dispatch without triggers is no error.
+    ///
+    /// # Errors
+    /// As [`Client::stop_trigger`].
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "6f1c1b9e-2c57-4a4b-8f0e-0f4a0f7f2b11".parse()?;
+    /// println!("{} stopped", client.stop_triggers(&[id]).await?.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn stop_triggers(&self, dispatches: &[DispatchId]) -> Result<Vec<Trigger>, Error> {
+        let mut stopped = Vec::new();
+        for dispatch in dispatches {
+            let mut filter =
+                TriggerFilter { dispatch_id: Some(dispatch.clone()), ..TriggerFilter::default() };
+            loop {
+                let page = self.triggers(&filter).await?;
+                for trigger in page.triggers {
+                    if trigger.record.state != TriggerState::Stopped {
+                        stopped.push(self.stop_trigger(&trigger.record.id).await?);
+                    }
+                }
+                filter.cursor = page.cursor;
+                if filter.cursor.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(stopped)
     }
 
     /// One trigger.
     ///
     /// # Errors
     /// [`Kind::NotFound`](crate::Kind::NotFound) for an unknown trigger.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "1c9e6a3e-9f60-4a3c-8d0b-3d0a5b1c2d4e".parse()?;
+    /// println!("{:?}", client.trigger(&id).await?.next_due);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn trigger(&self, trigger: &TriggerId) -> Result<Trigger, Error> {
         // An id has no character that would have to be escaped.
         self.get_json(&format!("/api/v3/triggers/{trigger}")).await
@@ -182,6 +269,14 @@ impl Client {
     ///
     /// # Errors
     /// [`Kind::NotFound`](crate::Kind::NotFound) for an unknown trigger.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "1c9e6a3e-9f60-4a3c-8d0b-3d0a5b1c2d4e".parse()?;
+    /// println!("{:?}", client.trigger_history(&id, 10, None).await?.firings);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn trigger_history(
         &self,
         trigger: &TriggerId,
@@ -199,6 +294,14 @@ impl Client {
     ///
     /// # Errors
     /// [`Kind::NotFound`](crate::Kind::NotFound) when nothing did, or nothing is known of it.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "1c9e6a3e-9f60-4a3c-8d0b-3d0a5b1c2d4e".parse()?;
+    /// println!("{} bytes", client.trigger_payload(&id, "order-17").await?.len());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn trigger_payload(
         &self,
         trigger: &TriggerId,
@@ -217,6 +320,14 @@ impl Client {
     ///
     /// # Errors
     /// [`Kind::NotFound`](crate::Kind::NotFound) for an unknown or stopped trigger.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "1c9e6a3e-9f60-4a3c-8d0b-3d0a5b1c2d4e".parse()?;
+    /// println!("{:?}", client.trigger_ticks(&id, 3).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn trigger_ticks(
         &self,
         trigger: &TriggerId,
@@ -230,6 +341,14 @@ impl Client {
     ///
     /// # Errors
     /// [`Kind::Refused`](crate::Kind::Refused) when what it watches cannot be watched now.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "1c9e6a3e-9f60-4a3c-8d0b-3d0a5b1c2d4e".parse()?;
+    /// println!("{:?}", client.test_trigger(&id).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn test_trigger(&self, trigger: &TriggerId) -> Result<Vec<String>, Error> {
         let path = format!("/api/v3/triggers/{trigger}/test");
         Ok(self.post_json_again::<WouldFire>(&path, &json!({})).await?.would_fire)
@@ -239,6 +358,14 @@ impl Client {
     ///
     /// # Errors
     /// [`Kind::Refused`](crate::Kind::Refused) when it was stopped.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "1c9e6a3e-9f60-4a3c-8d0b-3d0a5b1c2d4e".parse()?;
+    /// client.pause_trigger(&id, Some("the disk is full")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn pause_trigger(
         &self,
         trigger: &TriggerId,
@@ -252,6 +379,14 @@ impl Client {
     ///
     /// # Errors
     /// [`Kind::Refused`](crate::Kind::Refused) when it was stopped.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "1c9e6a3e-9f60-4a3c-8d0b-3d0a5b1c2d4e".parse()?;
+    /// client.resume_trigger(&id).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn resume_trigger(&self, trigger: &TriggerId) -> Result<Trigger, Error> {
         self.post_json_again(&format!("/api/v3/triggers/{trigger}/resume"), &json!({})).await
     }
@@ -262,6 +397,14 @@ impl Client {
     /// # Errors
     /// [`Kind::NotFound`](crate::Kind::NotFound) for an unknown trigger;
     /// [`Kind::Refused`](crate::Kind::Refused) when it was stopped.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "1c9e6a3e-9f60-4a3c-8d0b-3d0a5b1c2d4e".parse()?;
+    /// println!("{:?}", client.fire_trigger(&id, Some("order-17")).await?.outcome);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn fire_trigger(
         &self,
         trigger: &TriggerId,
@@ -279,6 +422,14 @@ impl Client {
     ///
     /// # Errors
     /// [`Kind::NotFound`](crate::Kind::NotFound) for an unknown trigger.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "1c9e6a3e-9f60-4a3c-8d0b-3d0a5b1c2d4e".parse()?;
+    /// client.stop_trigger(&id).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn stop_trigger(&self, trigger: &TriggerId) -> Result<Trigger, Error> {
         self.post_json_again(&format!("/api/v3/triggers/{trigger}/stop"), &json!({})).await
     }
@@ -287,6 +438,14 @@ impl Client {
     ///
     /// # Errors
     /// [`Kind::NotFound`](crate::Kind::NotFound) for an unknown trigger.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "1c9e6a3e-9f60-4a3c-8d0b-3d0a5b1c2d4e".parse()?;
+    /// client.delete_trigger(&id).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn delete_trigger(&self, trigger: &TriggerId) -> Result<(), Error> {
         let path = format!("/api/v3/triggers/{trigger}");
         self.command(&Call::new(Method::DELETE, path).once()).await

@@ -45,6 +45,12 @@ pub struct Workflow {
 impl Workflow {
     /// A workflow of this graph. It gets a random id, so that sending the same `Workflow` twice
     /// makes one dispatch.
+    ///
+    /// ```
+    /// # use cov_core::{bundle::Bundle, manifest::LatticeInfo};
+    /// let workflow = cov_client::Workflow::new(Bundle::new(LatticeInfo::default()));
+    /// assert_eq!(workflow.file_count(), 0);
+    /// ```
     #[must_use]
     pub fn new(bundle: Bundle) -> Self {
         let dispatch_id = bundle.manifest.dispatch_id.clone().unwrap_or_else(new_id);
@@ -52,6 +58,14 @@ impl Workflow {
     }
 
     /// Gives the dispatch this id.
+    ///
+    /// ```
+    /// # use cov_core::{bundle::Bundle, manifest::LatticeInfo};
+    /// let workflow = cov_client::Workflow::new(Bundle::new(LatticeInfo::default()));
+    /// let workflow = workflow.id("my-dispatch".parse()?);
+    /// assert_eq!(workflow.dispatch_id().as_str(), "my-dispatch");
+    /// # Ok::<(), cov_core::ids::IdError>(())
+    /// ```
     #[must_use]
     pub fn id(mut self, dispatch: DispatchId) -> Self {
         self.dispatch_id = dispatch;
@@ -60,6 +74,15 @@ impl Workflow {
 
     /// Adds an asset whose bytes are in a file. A server on the same machine takes it from there;
     /// another one gets it sent. `content` says what is in it.
+    ///
+    /// ```
+    /// use cov_core::asset::{AssetAddress, AssetKey, SmallContent};
+    /// # use cov_core::{bundle::Bundle, manifest::LatticeInfo};
+    /// let content = SmallContent::new("what it does".into()).content;
+    /// let doc = AssetAddress::of_dispatch(AssetKey::Doc);
+    /// let workflow = cov_client::Workflow::new(Bundle::new(LatticeInfo::default()));
+    /// assert_eq!(workflow.file(doc, "doc.txt", &content).file_count(), 1);
+    /// ```
     #[must_use]
     pub fn file(
         mut self,

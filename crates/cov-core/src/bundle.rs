@@ -118,6 +118,25 @@ impl Bundle {
         self.content_of.push(content);
     }
 
+    /// Keeps only the assets with these addresses. Contents stay, and so do their indices.
+    ///
+    /// ```
+    /// # use cov_core::asset::{AssetAddress, AssetKey};
+    /// # use cov_core::bundle::Bundle;
+    /// let mut bundle = Bundle::new(cov_core::manifest::LatticeInfo::default());
+    /// let doc = bundle.content("what it does".into());
+    /// bundle.asset(AssetAddress::of_dispatch(AssetKey::Doc), doc);
+    /// bundle.retain_assets(|address| address.key != AssetKey::Doc);
+    /// assert!(bundle.manifest.assets.is_empty());
+    /// ```
+    pub fn retain_assets(&mut self, keep: impl Fn(AssetAddress) -> bool) {
+        let assets = std::mem::take(&mut self.manifest.assets);
+        let contents = std::mem::take(&mut self.content_of);
+        let both = assets.into_iter().zip(contents);
+        let kept = both.filter(|(asset, _)| keep(asset.address));
+        (self.manifest.assets, self.content_of) = kept.unzip();
+    }
+
     /// The bytes of the manifest's asset with this index.
     #[must_use]
     pub fn bytes_of(&self, asset: usize) -> Option<&Bytes> {

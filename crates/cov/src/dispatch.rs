@@ -26,7 +26,7 @@ pub struct Dispatched<T> {
 }
 
 impl<T> Lattice<T> {
-    /// The graph as a client sends it, with this program. Sending the same one again makes no
+    /// The graph as a client sends it, with this program if it has electrons in Rust. Sending the same one again makes no
     /// second dispatch.
     ///
     /// # Errors
@@ -39,6 +39,9 @@ impl<T> Lattice<T> {
     /// # Ok::<(), cov::Error>(())
     /// ```
     pub fn into_workflow(self) -> Result<Workflow, Error> {
+        if !self.needs_program() {
+            return Ok(Workflow::new(self.bundle().clone()));
+        }
         let program = Program::current()?;
         let address = AssetAddress::of_dispatch(AssetKey::Program);
         let bundle = self.into_bundle(&program.name());

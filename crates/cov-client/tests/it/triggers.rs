@@ -111,3 +111,41 @@ async fn a_webhook_keeps_its_secret() {
     assert_eq!(gone.kind(), Kind::NotFound);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn the_triggers_of_a_dispatch_are_registered_and_stopped_together() {
+    let server = Server::start().await;
+    let (one, other) = (server.register("one").await, server.register("other").await);
+    let hourly = |dispatch| dictionary("TimeTrigger", dispatch, &json!({"time_gap": 3600}));
+    // Whatever the dictionaries say of a dispatch.
+    let both = [hourly(&other), hourly(&other)];
+    let registered = server.client.register_triggers(&both, &one).await.unwrap();
+    assert!(registered.iter().all(|trigger| trigger.record.lattice_dispatch_id == one));
+    let kept = server.client.register_trigger(&hourly(&other)).await.unwrap();
+    let mut wrong = hourly(&one);
+    wrong.insert("name".to_owned(), "NoTrigger".into());
+    let refused = server.client.register_triggers(&[wrong, hourly(&one)], &one).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Refused);
+    let address = Some(server.client.address());
+    let stopped = cov_client::stop_triggers(std::slice::from_ref(&one), address).await.unwrap();
+    assert_eq!(stopped.len(), 2);
+    assert!(stopped.iter().all(|trigger| trigger.record.state == TriggerState::Stopped));
+    assert_eq!(server.client.stop_triggers(&[one]).await.unwrap(), []);
+    let state = server.client.trigger(&kept.record.id).await.unwrap().record.state;
+    assert_eq!(state, TriggerState::Active);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn calls_can_name_their_server_beside() {
+    let server = Server::start().await;
+    let dispatch = server.register("flow").await;
+    let address = Some(server.client.address());
+    let record = cov_client::get_result(&dispatch, false, true, address).await.unwrap();
+    assert_eq!(record.dispatch_id, dispatch);
+    let cancelled = cov_client::cancel(&dispatch, &[], address).await.unwrap();
+    assert_eq!(cancelled.dispatch_id, dispatch);
+    let nowhere = cov_client::cancel(&dispatch, &[], Some("nowhere")).await.unwrap_err();
+    assert_eq!(nowhere.kind(), Kind::Address);
+    server.stop().await;
+}

@@ -90,7 +90,8 @@ impl Call {
         Self { output: Encoding::Json, ..call }
     }
 
-    /// Has its output travel in this encoding: JSON, or an array for numbers.
+    /// Has its output travel in this encoding: JSON; an array, for numbers; or cloudpickle, for what
+    /// Python electrons take from Python electrons.
     pub fn output(mut self, encoding: Encoding) -> Self {
         self.output = encoding;
         self

@@ -25,12 +25,13 @@ pub(super) fn finish<N: Nodes>(
     mut builder: Builder,
     output: &N,
 ) -> Result<Lattice<N::Value>, Error> {
-    add_result(&mut builder, output);
+    let collector = collector(&builder);
+    add_result(&mut builder, output, collector);
     if let Some(fault) = builder.fault.take() {
         return Err(fault);
     }
     let Builder { name, defaults, inputs, nodes, edges, mut contents, .. } = builder;
-    let mut writer = Writer::new(&defaults);
+    let mut writer = Writer::new(&defaults, collector);
     let mut assets = Vec::with_capacity(nodes.len());
     let mut listed = Vec::with_capacity(nodes.len());
     for (index, record) in nodes.into_iter().enumerate() {
@@ -43,7 +44,11 @@ pub(super) fn finish<N: Nodes>(
                 (NodeKind::Parameter, 0)
             }
             Work::Call { target, kind, output, shapes, path } => {
-                let language = if target.is_rust() { RUST } else { PYTHON };
+                let language = match (kind, target.is_rust()) {
+                    (NodeKind::Postprocess, _) => collector,
+                    (_, true) => RUST,
+                    (_, false) => PYTHON,
+                };
                 let function = Function { target, output, args: shapes, path };
                 let content = writer.function(function, |archive| contents.add(archive));
                 assets.push((AssetAddress::of_node(id, AssetKey::Function), content));
@@ -53,10 +58,10 @@ pub(super) fn finish<N: Nodes>(
         let (name, status) = (label.into_owned(), Status::NewObject);
         listed.push(ManifestNode { name, kind, task_group: id, executor, status });
     }
-    let default = defaults.spec(RUST);
+    let default = defaults.spec(collector);
     let mut bundle = Bundle::new(LatticeInfo {
         name,
-        workflow_executor: Settings::default().spec(RUST),
+        workflow_executor: Settings::default().spec(collector),
         executor: default,
         python_version: None,
         sdk_version: None,
@@ -76,9 +81,24 @@ pub(super) fn finish<N: Nodes>(
     Lattice::checked(bundle, writer.languages)
 }
 
+/// The language that puts the result together: Python where every electron is Python's, so that
+/// no program has to be sent for it. What a running electron builds has its program at hand, and
+/// the graph around it counts on the encoding that it asked for.
+fn collector(builder: &Builder) -> &'static str {
+    let mut calls = builder.nodes.iter().filter_map(|record| match &record.work {
+        Work::Call { target, .. } => Some(target.is_rust()),
+        Work::Value(_) => None,
+    });
+    let some = calls.next();
+    match some == Some(false) && calls.all(|rust| !rust) && crate::runner::context().is_none() {
+        true => PYTHON,
+        false => RUST,
+    }
+}
+
 /// Adds the node that puts the result together, and has it wait for all that nobody waits for.
-fn add_result<N: Nodes>(builder: &mut Builder, output: &N) {
-    let mut encoding = builder.output;
+fn add_result<N: Nodes>(builder: &mut Builder, output: &N, collector: &'static str) {
+    let mut encoding = if collector == RUST { builder.output } else { Encoding::Json };
     let recorded = builder.nodes.len();
     let mut sink = Sink::new(builder, RESULT, encoding != Encoding::Json);
     let mut shape = output.lay(&mut sink);
@@ -116,13 +136,13 @@ fn add_result<N: Nodes>(builder: &mut Builder, output: &N) {
         path: Vec::new(),
     };
     // What the lattice's defaults say is meant for its electrons.
-    let settings = Settings { executor: Some(RUST.into()), ..Settings::default() };
+    let settings = Settings { executor: Some(collector.into()), ..Settings::default() };
     builder.nodes.push(Record { label: RESULT.into(), work, settings, awaited: false });
 }
 
 /// Whether the output of a node cannot be put together with others in bincode.
 fn needs_json(builder: &Builder, id: NodeId) -> bool {
-    matches!(output_of(builder, id), Some(Encoding::Json | Encoding::Array))
+    matches!(output_of(builder, id), Some(Encoding::Json | Encoding::Array | Encoding::Cloudpickle))
 }
 
 fn output_of(builder: &Builder, id: NodeId) -> Option<Encoding> {
@@ -145,7 +165,7 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(defaults: &'a Settings) -> Self {
+    fn new(defaults: &'a Settings, collector: &'static str) -> Self {
         let mut writer = Self {
             defaults,
             specs: Vec::new(),
@@ -155,7 +175,7 @@ impl<'a> Writer<'a> {
             latest: None,
         };
         // Index 0, which nodes without a task name.
-        writer.executor(Settings::default(), RUST);
+        writer.executor(Settings::default(), collector);
         writer
     }
 

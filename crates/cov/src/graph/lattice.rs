@@ -51,6 +51,20 @@ impl<T> Lattice<T> {
         nodes.filter(|node| matches!(node.kind, NodeKind::Task | NodeKind::Sublattice)).count()
     }
 
+    /// Whether it has electrons in Rust, so that the program that holds them has to reach the
+    /// server.
+    ///
+    /// ```
+    /// use cov::graph::Call;
+    /// let python = cov::graph::build("steps", || Call::python("steps:load").node::<f64>())?;
+    /// assert!(!python.needs_program());
+    /// # Ok::<(), cov::Error>(())
+    /// ```
+    #[must_use]
+    pub fn needs_program(&self) -> bool {
+        self.languages.contains(&RUST)
+    }
+
     /// The manifest with its assets, as it stands: Rust electrons do not name a program yet.
     #[must_use]
     pub fn bundle(&self) -> &Bundle {
@@ -61,6 +75,9 @@ impl<T> Lattice<T> {
     /// program that holds them.
     #[must_use]
     pub fn into_bundle(mut self, program: &ProgramName) -> Bundle {
+        if !self.needs_program() {
+            return self.bundle;
+        }
         let manifest = &mut self.bundle.manifest;
         let lattice = [&mut manifest.lattice.executor, &mut manifest.lattice.workflow_executor];
         let nodes = manifest.executors.iter_mut().zip(&self.languages);
