@@ -34,8 +34,8 @@ cargo xtask <command>
   features      build and test crates alone, with each of their features alone and with none
   fuzz          [TARGET|all] [SECONDS]: run the fuzz targets, with a nightly compiler
   kill-ledger   [--kills N] [--dispatches N] [--seed N]: kill the server while it works; nothing may be lost
-  services      [-- COMMAND…]: start private PostgreSQL and MariaDB servers for tests, run COMMAND with their
-                addresses, stop them; without a command, print the addresses and run until interrupted
+  services      [-- COMMAND…]: start private PostgreSQL, MariaDB and Prometheus servers for tests, run COMMAND
+                with their addresses, stop them; without a command, print the addresses and run until interrupted
   try-api       try the native API of a real server with requests made from its description
   sdk-venv      make the virtual environment of the SDK suite and print its interpreter
 

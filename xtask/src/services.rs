@@ -1,11 +1,12 @@
-//! `services`: private PostgreSQL and MariaDB servers for tests, on free ports, in a temporary directory.
+//! `services`: private PostgreSQL, MariaDB and Prometheus servers for tests, on free ports, in a temporary directory.
 //!
-//! Never touches a database server of the system, and leaves neither processes nor files behind.
+//! Never touches a server of the system, and leaves neither processes nor files behind.
 
 mod account;
 mod keeper;
 mod mariadb;
 mod postgres;
+mod prometheus;
 mod server;
 
 use std::path::Path;
@@ -16,7 +17,7 @@ use crate::{run, say, system};
 use keeper::Keeper;
 use server::{Kind, Preparation};
 
-/// The administrator of both servers, who may do everything in them.
+/// The administrator of both databases, who may do everything in them.
 const USER: &str = "cov";
 
 /// It holds what a connection string has to escape, so that whoever reads one wrongly is found out.
@@ -42,7 +43,7 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// Starts both servers, side by side.
+    /// Starts the servers, side by side.
     ///
     /// To be called on the main thread: the kernel stops the servers when the thread that started them ends.
     ///
@@ -130,9 +131,10 @@ fn start_all(
     Ok(variables)
 }
 
-/// Both kinds as far as they are there, after installing what is missing and may be installed.
+/// The kinds as far as they are there, after installing what is missing and may be installed.
 fn find(missing: Missing) -> anyhow::Result<(Vec<&'static dyn Kind>, Vec<String>)> {
-    let all: [&'static dyn Kind; 2] = [&postgres::Postgres, &mariadb::MariaDb];
+    let all: [&'static dyn Kind; 3] =
+        [&postgres::Postgres, &mariadb::MariaDb, &prometheus::Prometheus];
     let absent: Vec<&str> =
         all.iter().filter(|kind| kind.program().is_none()).map(|kind| kind.package()).collect();
     if !absent.is_empty() && (missing == Missing::Install || system::is_root()) {
@@ -179,7 +181,8 @@ mod tests {
     use super::{Missing, Services, command_of};
 
     fn address(url: &str) -> SocketAddr {
-        let after_password = url.rsplit('@').next().unwrap();
+        let (_, after_scheme) = url.split_once("://").unwrap();
+        let after_password = after_scheme.rsplit('@').next().unwrap();
         after_password.split('/').next().unwrap().parse().unwrap()
     }
 
@@ -189,7 +192,7 @@ mod tests {
         let strict = std::env::var_os("CI").is_some_and(|ci| ci == "true");
         let home: PathBuf = services.keeper.directory().unwrap();
         let addresses: Vec<_> = services.variables().iter().map(|(_, url)| address(url)).collect();
-        if addresses.len() < 2 {
+        if addresses.len() < 3 {
             assert!(!strict, "{}", services.note());
             crate::say::line(&format!("skipped in part: {}", services.note()));
         }
@@ -204,6 +207,7 @@ mod tests {
         assert!(
             home.join("password").is_file()
                 || home.join("first.sql").is_file()
+                || home.join("targets.json").is_file()
                 || addresses.is_empty()
         );
         drop(services);

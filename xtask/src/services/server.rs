@@ -1,6 +1,6 @@
-//! One database server: its files are made, it is started on a free port, and it says that it is ready.
+//! One server: its files are made, it is started on a free port, and it says that it is ready.
 //!
-//! What differs between the two is in [`Kind`].
+//! What differs between them is in [`Kind`].
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -21,7 +21,7 @@ const PORTS_MAX: u32 = 3;
 /// How many lines of a failed server's log are shown.
 const TAIL_LINES: usize = 20;
 
-/// What distinguishes one database server from the other.
+/// What distinguishes one server from the others.
 pub(super) trait Kind {
     /// Its name, for people.
     fn name(&self) -> &'static str;
