@@ -15,7 +15,7 @@ use cov_engine::event::{Event, Outcome};
 use cov_engine::phase::End;
 use cov_exec::{Payload, Program, Runtime, Task, WorkDir};
 use cov_store::Blob;
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
@@ -46,13 +46,26 @@ pub(crate) struct TaskPlan {
     pub(crate) kwargs: Vec<(String, NodeId, Part)>,
 }
 
+/// The program of a dispatch, which many of its tasks need: it is looked up once.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredProgram {
+    pub(crate) content: ContentRef,
+    place: Arc<OnceCell<Payload>>,
+}
+
+impl StoredProgram {
+    pub(crate) fn new(content: ContentRef) -> Self {
+        Self { content, place: Arc::default() }
+    }
+}
+
 /// What runs a task.
 #[derive(Debug)]
 pub(crate) enum PlannedRuntime {
     /// A runner in Python.
     Python,
     /// A program in the store.
-    Program { content: ContentRef, memory_bytes_max: Option<u64> },
+    Program { program: StoredProgram, memory_bytes_max: Option<u64> },
     /// A command, which the function describes.
     Command,
 }
@@ -144,11 +157,12 @@ async fn read_task(
     let runtime = match plan.runtime {
         PlannedRuntime::Python => Runtime::Python,
         PlannedRuntime::Command => Runtime::Command,
-        PlannedRuntime::Program { content, memory_bytes_max } => Runtime::Program(Program {
-            digest: content.id,
-            content: payload(shared, attempt, Part::Stored(content)).await?,
-            memory_bytes_max,
-        }),
+        PlannedRuntime::Program { program, memory_bytes_max } => {
+            let stored = Part::Stored(program.content);
+            let content = program.place.get_or_try_init(|| payload(shared, attempt, stored));
+            let (digest, content) = (program.content.id, content.await?.clone());
+            Runtime::Program(Program { digest, content, memory_bytes_max })
+        }
     };
     Ok(Task {
         attempt,

@@ -125,6 +125,7 @@ pub(crate) fn again(error: &cov_store::Error) -> cov_store::Error {
         Store::Full(source) => Store::Full(source.to_string().into()),
         Store::Unavailable(source) => Store::Unavailable(source.to_string().into()),
         Store::Refused(reason) => Store::Refused(reason.clone()),
+        Store::Schema(reason) => Store::Schema(reason.clone()),
         other => Store::Internal(other.to_string().into()),
     }
 }

@@ -7,6 +7,7 @@ use cov_store::model::StoredDispatch;
 use tokio::time::sleep;
 
 use crate::Error;
+use crate::effects::StoredProgram;
 use crate::options::{COMMIT_RETRY_FIRST, COMMIT_RETRY_MAX};
 use crate::service::Shared;
 use crate::target::Target;
@@ -24,7 +25,7 @@ pub(crate) struct Loaded {
     /// For each node, the index of its executor.
     pub(crate) executor_of: Vec<u32>,
     /// The program that comes with the dispatch, if one of the executors needs it.
-    pub(crate) program: Option<ContentRef>,
+    pub(crate) program: Option<StoredProgram>,
     /// The contents of each node.
     pub(crate) contents: Vec<NodeContents>,
 }
@@ -102,10 +103,10 @@ async fn program_of(
     shared: &Shared,
     id: &DispatchId,
     targets: &[Target],
-) -> Result<Option<ContentRef>, Error> {
+) -> Result<Option<StoredProgram>, Error> {
     if !targets.iter().any(|target| matches!(target, Target::Program { .. })) {
         return Ok(None);
     }
     let program = shared.store.asset(id, AssetAddress::of_dispatch(AssetKey::Program)).await?;
-    Ok(program.and_then(|state| state.content().copied()))
+    Ok(program.and_then(|state| state.content().copied()).map(StoredProgram::new))
 }

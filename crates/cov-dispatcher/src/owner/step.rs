@@ -388,9 +388,10 @@ impl Owner {
         match self.loaded.target(node) {
             Some(Target::Local { work_dir }) => Ok((PlannedRuntime::Python, work_dir.clone())),
             Some(Target::Program { digest, work_dir, memory_bytes_max }) => {
-                let content = self.loaded.program.filter(|program| program.id == *digest);
-                let content = content.ok_or_else(|| {
-                    let brought = self.loaded.program.map(|program| program.id.to_string());
+                let brought = self.loaded.program.as_ref();
+                let program = brought.filter(|program| program.content.id == *digest).cloned();
+                let program = program.ok_or_else(|| {
+                    let brought = brought.map(|program| program.content.id.to_string());
                     let brought = brought.unwrap_or_else(|| "none".to_owned());
                     let text = format!(
                         "the executor names the program {digest}; what came with the dispatch is \
@@ -399,7 +400,7 @@ impl Owner {
                     (Fault::Executor, text)
                 })?;
                 let memory_bytes_max = *memory_bytes_max;
-                Ok((PlannedRuntime::Program { content, memory_bytes_max }, work_dir.clone()))
+                Ok((PlannedRuntime::Program { program, memory_bytes_max }, work_dir.clone()))
             }
             Some(Target::Command) => Ok((PlannedRuntime::Command, None)),
             Some(Target::Unknown(reason)) => Err((Fault::Executor, reason.clone())),
