@@ -173,6 +173,9 @@ impl Error {
             causes.push(cause.to_string());
             next = cause.source();
         }
+        if let Self::Workflow(faults) = &self {
+            causes.extend(faults.lines());
+        }
         let told = Told {
             event: "error",
             exit_code: self.exit_code().number(),

@@ -97,6 +97,10 @@ async fn on_server(
 ) -> Result<Code, Error> {
     let client = server.client()?;
     let earlier = keep.record()?;
+    let mut plan = plan;
+    if let Some(plan) = &mut plan {
+        keep.compare(&mut plan.bundle)?;
+    }
     let dispatch = match (earlier, plan) {
         (Some(Record { dispatch_id, .. }), None) => go_on(&client, dispatch_id).await,
         (Some(Record { dispatch_id, .. }), Some(plan)) => {

@@ -125,6 +125,21 @@ impl Faults {
         Self { source, faults, left_out }
     }
 
+    /// The faults, one a line: file, line and column, and what is wrong there.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let line = |fault: &Fault| match fault.labels.first() {
+            None => fault.to_string(),
+            Some((span, _)) => {
+                let before = self.source.inner().get(..span.start).unwrap_or_default();
+                let line = before.matches('\n').count() + 1;
+                let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+                format!("{}:{line}:{column}: {fault}", self.source.name())
+            }
+        };
+        self.faults.iter().map(line).collect()
+    }
+
     fn single(&self) -> Option<&Fault> {
         match self.faults.as_slice() {
             [single] => Some(single),

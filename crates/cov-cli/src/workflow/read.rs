@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cov_core::executor::RETRIES_MAX;
+use croner::parser::{CronParser, Seconds, Year};
 use serde_json::json;
 
 use super::fault::Fault;
@@ -428,13 +429,27 @@ fn trigger(reader: &mut Reader<'_>, node: &Node) -> Option<Trigger> {
     Some(Trigger { dictionary, folder })
 }
 
+/// A pattern that a trigger takes; whether it ever matches is for the server to say.
+fn cron(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
+    let pattern = reader.text(node)?;
+    let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Optional).build();
+    if let Err(error) = parser.parse(&pattern) {
+        reader.fail(
+            Fault::new(node.span, format!("this is no cron pattern: {error}"))
+                .help("minute, hour, day, month and weekday, like `30 2 * * MON-FRI`"),
+        );
+        return None;
+    }
+    Some(pattern)
+}
+
 fn trigger_field(
     reader: &mut Reader<'_>,
     key: &str,
     node: &Node,
 ) -> Option<(&'static str, serde_json::Value)> {
     match key {
-        "cron" => Some(("cron", json!(reader.text(node)?))),
+        "cron" => Some(("cron", json!(cron(reader, node)?))),
         "time_zone" => Some(("time_zone", json!(reader.text(node)?))),
         "every" => Some(("time_gap", json!(reader.duration(node)?.as_secs_f64()))),
         "events" => {

@@ -17,18 +17,18 @@ pub(super) struct Files(BTreeMap<String, Vec<u8>>);
 impl Files {
     pub(super) fn of(files: &[(&str, &str)]) -> Self {
         let file =
-            |(name, text): &(&str, &str)| (format!("/work/{name}"), text.as_bytes().to_vec());
+            |(name, text): &(&str, &str)| (format!("/here/{name}"), text.as_bytes().to_vec());
         Self(files.iter().map(file).collect())
     }
 }
 
 impl Folder for Files {
     fn path(&self) -> &str {
-        "/work"
+        "/here"
     }
 
     fn glob(&self, pattern: &str, limit: usize) -> Result<Vec<String>, String> {
-        let pattern = glob::Pattern::new(&super::contents::absolute("/work", pattern));
+        let pattern = glob::Pattern::new(&super::contents::absolute("/here", pattern));
         let pattern = pattern.map_err(|error| error.to_string())?;
         let found = self.0.keys().filter(|path| pattern.matches(path)).cloned();
         Ok(found.take(limit).collect())

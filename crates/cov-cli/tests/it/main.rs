@@ -12,3 +12,5 @@ mod options;
 mod place;
 #[cfg(test)]
 mod purge;
+#[cfg(test)]
+mod workflows;

@@ -155,7 +155,11 @@ fn a_failure_is_told_and_what_had_succeeded_is_kept() {
     assert_eq!(fs::read_to_string(&log).unwrap(), "first\nsecond\nsecond\n");
 
     // With the file as it is now: what is the same is not run again.
-    write(&place, "twice.toml", &text.replace("[tasks.third]\nrun = \"cat", "[tasks.third]\nrun = \"rev"));
+    write(
+        &place,
+        "twice.toml",
+        &text.replace("[tasks.third]\nrun = \"cat", "[tasks.third]\nrun = \"rev"),
+    );
     let said = place.cov(&format!("run twice.toml --resume {}", folder.display()));
     assert_eq!((said.code, said.out.as_str()), (0, "eno\n"), "{}", said.errors);
     assert_eq!(fs::read_to_string(&log).unwrap(), "first\nsecond\nsecond\n");
@@ -177,8 +181,12 @@ fn waiting(place: &Place, script: &str) -> (Child, i32, BufReader<impl std::io::
     .unwrap();
     let text = format!("[tasks.wait]\nrun = '''\necho $$ > {}\n{script}\n'''\n", fifo.display());
     write(place, "wait.toml", &text);
-    let mut child =
-        place.command("run wait.toml").stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = place
+        .command("run wait.toml")
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut pid = String::new();
     fs::File::open(&fifo).unwrap().read_to_string(&mut pid).unwrap();
     let errors = BufReader::new(child.stderr.take().unwrap());

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::time::Duration;
 
-use cov_client::{Client, Event, Events};
+use cov_client::{Client, Event, Events, Node};
 use cov_core::asset::{AssetAddress, AssetKey};
 use cov_core::graph::NodeKind;
 use cov_core::ids::{DispatchId, NodeId};
@@ -86,6 +86,14 @@ struct Task {
     has_ended: bool,
 }
 
+/// The tasks that are shown.
+#[derive(Default)]
+struct Shown {
+    tasks: HashMap<NodeId, Task>,
+    total: usize,
+    done: usize,
+}
+
 impl Follow<'_> {
     /// Follows it, prints what came of it, and says how this program ends.
     pub(crate) async fn to_the_end(&self, dispatch: &DispatchId) -> Result<Code, Error> {
@@ -131,17 +139,16 @@ impl Follow<'_> {
 
     async fn progress(&self, dispatch: &DispatchId) -> Result<Status, cov_client::Error> {
         let mut events = self.client.events(Some(dispatch));
-        let mut tasks = self.tasks(dispatch).await?;
-        let (total, mut done) = (tasks.len(), 0);
-        let in_lines = total <= LINES_MAX && !self.quiet;
+        let mut shown = Shown::default();
         let mut looks = tokio::time::interval(COUNT_EVERY);
         let mut counted = 0;
         loop {
             let event = tokio::select! {
                 event = next(&mut events) => event?,
                 _ = looks.tick() => {
-                    if !in_lines && !self.quiet && counted != done {
-                        counted = done;
+                    let Shown { done, total, .. } = &shown;
+                    if *total > LINES_MAX && !self.quiet && counted != *done {
+                        counted = *done;
                         say(&format!("{done} of {total} tasks have ended"));
                     }
                     continue;
@@ -149,21 +156,47 @@ impl Follow<'_> {
             };
             match event {
                 None => return Ok(self.client.summary(dispatch, true).await?.status),
+                // The first event, and what comes behind a gap: nothing later is missed.
+                Some(Event::Summary(_) | Event::Lagged) => {
+                    for node in self.client.get(dispatch).await?.nodes {
+                        self.read(&mut shown, node);
+                    }
+                }
                 Some(Event::Node { node_id, status, at, .. }) => {
-                    let Some(task) = tasks.get_mut(&node_id) else { continue };
-                    if status == Status::Running {
-                        task.began = Some(at);
-                    }
-                    if !status.is_terminal() || std::mem::replace(&mut task.has_ended, true) {
-                        continue;
-                    }
-                    done += 1;
-                    if in_lines {
-                        self.line(task, status, at, done, total);
-                    }
+                    self.take(&mut shown, node_id, status, at);
                 }
                 Some(_) => {}
             }
+        }
+    }
+
+    /// Takes in a node as it is.
+    fn read(&self, shown: &mut Shown, node: Node) {
+        if node.kind != NodeKind::Task {
+            return;
+        }
+        let Node { node_id, name, started_at, ended_at, status, .. } = node;
+        let new = || Task { name, began: started_at, has_ended: false };
+        let before = shown.tasks.len();
+        shown.tasks.entry(node_id).or_insert_with(new);
+        shown.total += shown.tasks.len() - before;
+        if let Some(at) = ended_at {
+            self.take(shown, node_id, status, at);
+        }
+    }
+
+    /// Takes in a change, and tells of a task that has ended.
+    fn take(&self, shown: &mut Shown, node: NodeId, status: Status, at: Timestamp) {
+        let Some(task) = shown.tasks.get_mut(&node) else { return };
+        if status == Status::Running {
+            task.began = Some(at);
+        }
+        if !status.is_terminal() || std::mem::replace(&mut task.has_ended, true) {
+            return;
+        }
+        shown.done += 1;
+        if shown.total <= LINES_MAX && !self.quiet {
+            self.line(task, status, at, shown.done, shown.total);
         }
     }
 
@@ -173,21 +206,6 @@ impl Follow<'_> {
         let width = total.to_string().len();
         let (status, took) = (screen.status(status), took.unwrap_or_default());
         say(&format!("{done:>width$}/{total}  {status}  {}{took}", task.name));
-    }
-
-    /// The tasks that are shown.
-    async fn tasks(
-        &self,
-        dispatch: &DispatchId,
-    ) -> Result<HashMap<NodeId, Task>, cov_client::Error> {
-        let nodes = self.client.get(dispatch).await?.nodes;
-        let shown = nodes.into_iter().filter(|node| node.kind == NodeKind::Task);
-        Ok(shown
-            .map(|node| {
-                let task = Task { name: node.name, began: node.started_at, has_ended: false };
-                (node.node_id, task)
-            })
-            .collect())
     }
 
     async fn ended(

@@ -3,7 +3,10 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use cov_core::asset::{AssetAddress, AssetKey};
+use cov_core::bundle::Bundle;
 use cov_core::ids::DispatchId;
+use cov_core::status::Status;
 use serde::{Deserialize, Serialize};
 
 use super::follow;
@@ -12,6 +15,9 @@ use crate::error::Error;
 
 /// What is written of a run.
 const RECORD: &str = "run.json";
+
+/// The digests of what the tasks do, by node.
+const FUNCTIONS: &str = "functions.json";
 
 /// How many names are tried for a new folder.
 const NAMES_MAX: u32 = 10_000;
@@ -107,6 +113,35 @@ impl Keep {
         let (path, new) = (self.folder.join(RECORD), self.folder.join("run.json.new"));
         let text = serde_json::to_vec(&record).map_err(|error| failed(&path)(error.into()))?;
         fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).map_err(failed(&path))
+    }
+
+    /// Notes what the tasks of a workflow do. Those that did something else when this was noted
+    /// before are marked, so that they run again: a redispatch compares names and inputs.
+    pub(super) fn compare(&self, bundle: &mut Bundle) -> Result<(), Error> {
+        let path = self.folder.join(FUNCTIONS);
+        let earlier: Vec<Option<String>> = match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map_err(|source| Error::Record { path: path.clone(), source })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(source) => return Err(failed(&path)(source)),
+        };
+        let manifest = &mut bundle.manifest;
+        let mut functions: Vec<Option<String>> = vec![None; manifest.nodes.len()];
+        for asset in &manifest.assets {
+            let AssetAddress { node: Some(node), key: AssetKey::Function } = asset.address else {
+                continue;
+            };
+            if let Some(place) = functions.get_mut(node.index()) {
+                *place = asset.announced.sha1.map(|digest| digest.to_string());
+            }
+        }
+        for ((node, now), before) in manifest.nodes.iter_mut().zip(&functions).zip(&earlier) {
+            if now != before {
+                node.status = Status::PendingReplacement;
+            }
+        }
+        let text = serde_json::to_vec(&functions).map_err(|error| failed(&path)(error.into()))?;
+        fs::write(&path, text).map_err(failed(&path))
     }
 
     /// The run has succeeded.

@@ -114,8 +114,21 @@ fn what_a_task_cannot_have_together() {
 fn triggers_that_mean_nothing() {
     assert_snapshot!(toml(
         "[tasks.a]\nrun = \"x\"\n[[triggers]]\ncron = \"0 3 * * *\"\nevery = \"1h\"\n\
-         [[triggers]]\ncron = \"0 3 * * *\"\noverlap = \"skp\"\nrecursive = true\n"
+         [[triggers]]\ncron = \"0 3 * * *\"\noverlap = \"skp\"\nrecursive = true\n\
+         [[triggers]]\ncron = \"0 25 * * *\"\n"
     ));
+}
+
+#[test]
+fn faults_for_programs_are_lines() {
+    let text = "[tasks.ä]\nrun = \"é ${{ params.x }}\"\n";
+    assert_eq!(
+        parse("w.toml", text).unwrap_err().lines(),
+        ["w.toml:1:8: this is no TOML: invalid unquoted key, expected letters, numbers, `-`, `_`"]
+    );
+    let text = "[tasks.a]\nrun = \"é ${{ params.x }}\"\n";
+    let said = parse("w.toml", text).unwrap_err().lines();
+    assert_eq!(said, ["w.toml:2:10: there is no parameter `x`"]);
 }
 
 #[test]

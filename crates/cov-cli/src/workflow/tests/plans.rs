@@ -103,7 +103,7 @@ fn words_are_used_as_they_are() {
     let words = ["echo", "a b", "c", "x a b c", "$HOME"].map(Template::from).to_vec();
     let expected = Command {
         argv: words,
-        workdir: Some("/work/sub".to_owned()),
+        workdir: Some("/here/sub".to_owned()),
         output: Output::File("out.txt".to_owned()),
         success: vec![0, 3],
         ..Command::default()
@@ -192,14 +192,14 @@ fn files_are_followed_one_by_one() {
     let files = [("data/a.csv", "2\n1\n"), ("data/b.csv", "x"), ("data/c.txt", "")];
     let plan = plan_with(text, &[], &files).unwrap();
     assert_eq!(plan.tasks, 7);
-    assert_eq!(sources(&plan, "clean[a.csv]").0, ["/work/data/a.csv"]);
+    assert_eq!(sources(&plan, "clean[a.csv]").0, ["/here/data/a.csv"]);
     assert_eq!(sources(&plan, "measure[b.csv, scale=2]").0, ["clean[b.csv]"]);
     let measure = command(&plan, "measure[b.csv, scale=2]");
     assert_eq!(measure.argv[1], Template::from("b"));
     let (args, waits) = sources(&plan, "report");
     assert_eq!(args.len(), 4);
     assert_eq!(waits, ["clean[a.csv]", "clean[b.csv]"]);
-    let value = asset(&plan.bundle, node(&plan.bundle, "/work/data/a.csv"), AssetKey::Output);
+    let value = asset(&plan.bundle, node(&plan.bundle, "/here/data/a.csv"), AssetKey::Output);
     assert_eq!(value.to_json::<String>().unwrap(), "2\n1\n");
 }
 
@@ -223,7 +223,7 @@ fn functions_take_values() {
     assert_eq!(
         function(&plan, "sum"),
         json!({
-            "python": "lib.sums:total", "output": "json", "path": ["/work"],
+            "python": "lib.sums:total", "output": "json", "path": ["/here"],
             "args": ["value", { "values": 2 }, { "map": [["value", "value"]] }, "value"],
         })
     );
@@ -237,7 +237,7 @@ fn functions_take_values() {
     assert_eq!(plan.bundle.manifest.executors[executor].name, "local");
     assert_eq!(
         plan.bundle.manifest.executors[executor].data,
-        json!({ "attributes": { "workdir": "/work/here" } })
+        json!({ "attributes": { "workdir": "/here/here" } })
     );
 }
 
@@ -287,7 +287,7 @@ fn triggers_are_dictionaries_that_a_server_knows() {
         serde_json::to_value(&plan.triggers).unwrap(),
         json!([
             { "name": "CronTrigger", "cron": "0 3 * * *", "time_zone": "Europe/Berlin", "overlap": "skip" },
-            { "name": "DirTrigger", "dir_path": "/work/incoming", "event_names": ["created", "closed"] },
+            { "name": "DirTrigger", "dir_path": "/here/incoming", "event_names": ["created", "closed"] },
             { "name": "TimeTrigger", "time_gap": 3600.0 },
         ])
     );
@@ -315,7 +315,7 @@ fn values_of_parameters_have_the_type_of_their_defaults() {
 
 #[test]
 fn the_schema_is_the_committed_one() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/workflow.schema.json");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/hereflow.schema.json");
     let schema = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
     if std::env::var_os("COV_WRITE_SCHEMA").is_some() {
         std::fs::write(path, &schema).unwrap();
