@@ -12,6 +12,12 @@ use crate::client::{Call, Client};
 use crate::error::Error;
 
 /// A token as the server knows it. Nothing of it lets anybody in.
+///
+/// ```
+/// fn is_valid_for_good(token: &cov_client::Token) -> bool {
+///     token.expires_at.is_none() && token.revoked_at.is_none()
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     /// What people call it, and what the audit says.
@@ -31,6 +37,12 @@ pub struct Token {
 }
 
 /// A token that was just made. Its text is told this once.
+///
+/// ```
+/// fn headers(made: &cov_client::NewToken) -> String {
+///     format!("Authorization: Bearer {}", made.secret)
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewToken {
     /// What the server keeps of it.
@@ -48,6 +60,12 @@ impl std::fmt::Debug for NewToken {
 }
 
 /// One row of the audit.
+///
+/// ```
+/// fn line(entry: &cov_client::AuditEntry) -> String {
+///     format!("{} {} {} {}", entry.at, entry.who, entry.action, entry.target)
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// Rows have growing numbers.
@@ -69,6 +87,11 @@ pub struct AuditEntry {
 }
 
 /// Which rows of the audit.
+///
+/// ```
+/// let mine = cov_client::AuditFilter { who: Some("ci".into()), ..Default::default() };
+/// assert_eq!(mine.cursor, None);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuditFilter {
     /// Only by this caller.
@@ -84,6 +107,12 @@ pub struct AuditFilter {
 }
 
 /// One page of the audit, latest first.
+///
+/// ```
+/// let page: cov_client::AuditPage = serde_json::from_str(r#"{"entries": []}"#)?;
+/// assert_eq!(page.cursor, None);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct AuditPage {
     /// The rows.
@@ -103,12 +132,41 @@ struct Purged {
     entries: u64,
 }
 
+impl AuditFilter {
+    fn query(&self) -> String {
+        let mut query = Serializer::new(String::new());
+        for (name, value) in
+            [("who", &self.who), ("action", &self.action), ("target", &self.target)]
+        {
+            if let Some(value) = value {
+                query.append_pair(name, value);
+            }
+        }
+        if self.limit > 0 {
+            query.append_pair("limit", &self.limit.to_string());
+        }
+        if let Some(cursor) = self.cursor {
+            query.append_pair("cursor", &cursor.to_string());
+        }
+        query.finish()
+    }
+}
+
 impl Client {
     /// All tokens by name, with those that are not valid any more. Needs the scope `admin`, like
     /// everything here.
     ///
     /// # Errors
     /// Whatever keeps the server from answering.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), cov_client::Error> {
+    /// for token in client.tokens().await? {
+    ///     println!("{} {:?}", token.name, token.scope);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn tokens(&self) -> Result<Vec<Token>, Error> {
         self.get_json::<Tokens>("/api/v3/tokens").await.map(|page| page.tokens)
     }
@@ -142,6 +200,13 @@ impl Client {
     ///
     /// # Errors
     /// There is no such token, or whatever keeps the server from answering.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), cov_client::Error> {
+    /// println!("{}", client.rotate_token("ci", None).await?.secret);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn rotate_token(
         &self,
         name: &str,
@@ -156,6 +221,13 @@ impl Client {
     ///
     /// # Errors
     /// There is no such token, or whatever keeps the server from answering.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), cov_client::Error> {
+    /// println!("{:?}", client.revoke_token("ci").await?.revoked_at);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn revoke_token(&self, name: &str) -> Result<Token, Error> {
         self.json(&Call::new(Method::DELETE, path_of(name)).once()).await
     }
@@ -164,28 +236,30 @@ impl Client {
     ///
     /// # Errors
     /// Whatever keeps the server from answering.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), cov_client::Error> {
+    /// let page = client.audit(&cov_client::AuditFilter::default()).await?;
+    /// println!("{} rows", page.entries.len());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn audit(&self, filter: &AuditFilter) -> Result<AuditPage, Error> {
-        let mut query = Serializer::new(String::new());
-        for (name, value) in
-            [("who", &filter.who), ("action", &filter.action), ("target", &filter.target)]
-        {
-            if let Some(value) = value {
-                query.append_pair(name, value);
-            }
-        }
-        if filter.limit > 0 {
-            query.append_pair("limit", &filter.limit.to_string());
-        }
-        if let Some(cursor) = filter.cursor {
-            query.append_pair("cursor", &cursor.to_string());
-        }
-        self.get_json(&format!("/api/v3/audit?{}", query.finish())).await
+        self.get_json(&format!("/api/v3/audit?{}", filter.query())).await
     }
 
     /// Removes rows of the audit that are at least this old; returns how many. Sent once.
     ///
     /// # Errors
     /// Whatever keeps the server from answering.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), cov_client::Error> {
+    /// let year = std::time::Duration::from_secs(365 * 24 * 3600);
+    /// println!("{} rows", client.purge_audit(year).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn purge_audit(&self, older_than: Duration) -> Result<u64, Error> {
         let body = serde_json::json!({ "older_than_seconds": older_than.as_secs() });
         self.post_json::<Purged>("/api/v3/audit/purge", &body).await.map(|purged| purged.entries)

@@ -11,6 +11,12 @@ use crate::error::Error;
 use crate::triggers::Trigger;
 
 /// The server that is called when none is named.
+///
+/// ```
+/// let client = cov_client::Client::builder(cov_client::DEFAULT_ADDRESS).build()?;
+/// assert_eq!(client.address(), cov_client::DEFAULT_ADDRESS);
+/// # Ok::<(), cov_client::Error>(())
+/// ```
 pub const DEFAULT_ADDRESS: &str = "http://127.0.0.1:48008";
 
 fn client(address: Option<&str>) -> Result<Client, Error> {

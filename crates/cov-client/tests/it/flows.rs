@@ -230,3 +230,45 @@ fn blocking_code_does_the_same() {
     assert_eq!(events.next_event().unwrap(), None);
     runtime.block_on(server.stop());
 }
+
+#[tokio::test]
+async fn what_the_server_holds_is_dispatched_again_with_another_value() {
+    let server = Server::with_threes().await;
+    let client = &server.client;
+    let mut bundle = bundle(300_000);
+    let number = |number: i64| TransportableObject::from_json(&number).unwrap();
+    let parameter = NodeId(2);
+    bundle.manifest.nodes.push(ManifestNode {
+        name: "1".into(),
+        kind: NodeKind::Parameter,
+        task_group: parameter,
+        executor: 0,
+        status: Status::NewObject,
+    });
+    let value = bundle.content(number(1).to_archive().into());
+    for key in [AssetKey::Value, AssetKey::Output] {
+        bundle.asset(AssetAddress::of_node(parameter, key), value);
+    }
+    let first = client.dispatch_sync(&bundle.clone().into()).await.unwrap();
+    assert_eq!(first.nodes[2].output::<i64>().unwrap(), 1);
+
+    let held = client.workflow(&first.dispatch_id).await.unwrap();
+    assert_ne!(held.dispatch_id(), &first.dispatch_id);
+    assert_eq!(held.manifest().nodes, bundle.manifest.nodes);
+    assert_eq!(held.parameters().collect::<Vec<_>>(), [(parameter, "1")]);
+    let changed = held.value(NodeId(0), &number(5)).value(parameter, &number(2));
+    let changed = changed.value(parameter, &number(7));
+    let made = client.redispatch_as(&first.dispatch_id, &changed, true).await.unwrap();
+    assert!(made.missing.is_empty());
+    let again = client.get_result(&made.dispatch_id, true, false).await.unwrap();
+    assert_eq!(again.nodes[2].output::<i64>().unwrap(), 7);
+    assert_eq!((again.nodes[2].node_name.as_str(), again.inputs), ("7", None));
+    // Unchanged, as a dispatch of its own: nothing is sent but names.
+    let held = client.workflow(&first.dispatch_id).await.unwrap();
+    let own = client.dispatch_sync(&held).await.unwrap();
+    assert_eq!(own.nodes[2].output::<i64>().unwrap(), 1);
+    assert!(own.inputs.is_some());
+    let unknown = client.workflow(&"unknown".parse().unwrap()).await.unwrap_err();
+    assert_eq!(unknown.kind(), Kind::NotFound);
+    server.stop().await;
+}

@@ -326,6 +326,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_out_has_a_default() {
+        let text = r#"{"lattice": {"name": "l", "executor": {"name": "far", "data": {}}},
+            "nodes": [{"name": "a"}, {"name": "b", "task_group": 0, "replaced": true}],
+            "assets": [{"node": 1, "key": "function", "size": 1,
+                "sha1": "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8"}]}"#;
+        let document: Document = serde_json::from_str(text).unwrap();
+        let Parts { manifest, sources } = document.into_parts();
+        assert_eq!(manifest.lattice.workflow_executor, local());
+        assert_eq!(manifest.executors, std::slice::from_ref(&manifest.lattice.executor));
+        assert_eq!(manifest.executors[0].name, "far");
+        assert_eq!(sources, [Source::Body]);
+        let [first, second] = manifest.nodes.as_slice() else { panic!("{manifest:?}") };
+        assert_eq!((first.kind, first.task_group), (NodeKind::Task, NodeId(0)));
+        assert_eq!(second.task_group, NodeId(0));
+        assert_eq!(second.status, Status::PendingReplacement);
+        let again = Document::of(&manifest, |_| Source::Body);
+        assert!(again.nodes[1].replaced && !again.nodes[0].replaced);
+    }
+
+    #[test]
+    fn an_asset_without_a_digest_has_no_form() {
+        let mut manifest = sample();
+        manifest.assets[0].announced.sha1 = None;
+        assert!(Document::of(&manifest, |_| Source::Body).assets.is_empty());
+    }
+
+    #[test]
     fn a_misspelt_member_is_refused() {
         let text = r#"{"lattice": {"name": "l"}, "nodes": [], "edgse": []}"#;
         let error = serde_json::from_str::<Document>(text).unwrap_err().to_string();
