@@ -144,11 +144,11 @@ impl Access {
         inner.read_tokens().values().any(|token| is_valid(token, now))
     }
 
-    /// What tasks of this server log in with, if they have to.
+    /// What tasks of this server can log in with, as long as this process lives.
     #[must_use]
     pub fn task_token(&self) -> Option<&str> {
-        let inner = self.0.as_ref()?;
-        (inner.rules.login == Login::Always).then(|| inner.task_secret.as_str())
+        let inner = self.0.as_ref().filter(|inner| inner.rules.login != Login::Off)?;
+        Some(inner.task_secret.as_str())
     }
 
     /// Writes what is left of the audit. To be called when no request is under way any more.

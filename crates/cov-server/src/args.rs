@@ -18,8 +18,23 @@ pub struct Args {
     pub print_config: bool,
     /// Leave the session of whoever started this process, so that it outlives a terminal.
     pub own_session: bool,
+    /// Stop, as if asked to, when the process with this id, which started this one, is gone.
+    pub with_parent: Option<u32>,
     /// Fill the data directory from this backup and end.
     pub restore: Option<PathBuf>,
+    /// Make a token of this name and end.
+    pub create_token: Option<String>,
+    /// Do this with the database and end.
+    pub database: Option<DatabaseTask>,
+}
+
+/// What can be done with the database of a server that does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatabaseTask {
+    /// Read all of it and say what is damaged.
+    Check,
+    /// Bring it to the schema of this release.
+    Migrate,
 }
 
 impl Args {
@@ -45,7 +60,14 @@ impl Args {
             sources,
             print_config: matches.get_flag("print-config"),
             own_session: matches.get_flag("own-session"),
+            with_parent: matches.get_one::<u32>("with-parent").copied(),
             restore: matches.get_one::<PathBuf>("restore").cloned(),
+            create_token: matches.get_one::<String>("create-token").cloned(),
+            database: match (matches.get_flag("check-database"), matches.get_flag("migrate-only")) {
+                (true, _) => Some(DatabaseTask::Check),
+                (false, true) => Some(DatabaseTask::Migrate),
+                (false, false) => None,
+            },
         })
     }
 }
@@ -75,12 +97,39 @@ pub(crate) fn command() -> Command {
         .action(ArgAction::SetTrue)
         .hide(true)
         .help("Start a session of its own, away from the terminal");
+    let with_parent = Arg::new("with-parent")
+        .long("with-parent")
+        .value_name("PID")
+        .value_parser(value_parser!(u32))
+        .conflicts_with("own-session")
+        .hide(true)
+        .help("Stop when this process, which started the server, is gone");
     let restore = Arg::new("restore")
         .long("restore")
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
         .conflicts_with("print-config")
         .help("Fill the data directory, which must be empty or not exist, from a backup, and end");
+    let create_token = Arg::new("create-token")
+        .long("create-token")
+        .value_name("NAME")
+        .conflicts_with_all(["print-config", "restore"])
+        .help("Make a token with every right for a server that does not run, print it, and end");
+    // `cov db` is what people use.
+    let check = Arg::new("check-database")
+        .long("check-database")
+        .action(ArgAction::SetTrue)
+        .conflicts_with_all(["print-config", "restore", "create-token", "migrate-only"])
+        .hide(true)
+        .help(
+            "Read the whole database of a server that does not run, print what is damaged, and end",
+        );
+    let migrate = Arg::new("migrate-only")
+        .long("migrate-only")
+        .action(ArgAction::SetTrue)
+        .conflicts_with_all(["print-config", "restore", "create-token"])
+        .hide(true)
+        .help("Bring the database to the schema of this release, and end");
     let settings = SETTINGS.iter().map(|setting| {
         let arg = Arg::new(setting.key).long(setting.flag());
         let arg = match setting.shape {
@@ -96,7 +145,7 @@ pub(crate) fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("Runs workflows of electrons and keeps their results")
         .args(settings)
-        .args([config, print, restore, own_session])
+        .args([config, print, restore, create_token, check, migrate, own_session, with_parent])
         .after_help(EXIT_CODES)
 }
 

@@ -1,6 +1,7 @@
 //! The configuration: one struct, read once and checked as a whole. Starts nothing and reads no
 //! process environment by itself; the sources are handed in.
 
+mod limits;
 mod settings;
 mod sources;
 mod validate;
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::listen::Listen;
 
+pub use self::limits::Limits;
 pub(crate) use self::settings::{SETTINGS, Shape};
 pub use self::sources::Sources;
 
@@ -51,23 +53,30 @@ pub struct Config {
     pub log_format: LogFormat,
     /// How much is logged; a level or directives.
     pub log_level: String,
-    /// Whether an address that other machines can reach is allowed.
+    /// Whether nobody is asked for a token.
     pub insecure: bool,
+    /// Who needs a token.
+    pub login: Login,
+    /// The certificate, if TLS is spoken.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key.
+    pub tls_key: Option<PathBuf>,
+    /// How long rows of the audit are kept. Days; 0 keeps them for good.
+    pub audit_days: u32,
     /// Further host names that requests may name.
     pub allowed_hosts: Vec<String>,
-    /// What one client may ask for.
+    /// What one client may ask for, and all of them together.
     pub limits: Limits,
 }
 
-/// What one client may ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Most nodes of one workflow.
-    pub nodes: usize,
-    /// Longest registration. Bytes.
-    pub manifest_bytes: u64,
-    /// Longest upload. Bytes.
-    pub upload_bytes: u64,
+/// Who needs a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Login {
+    /// Callers from other machines.
+    Remote,
+    /// Everybody but those who come by a Unix socket.
+    Always,
 }
 
 /// What becomes of tasks that were running when the server died or was stopped.
@@ -151,8 +160,12 @@ impl Config {
             log_format: LogFormat::Human,
             log_level: "info".to_owned(),
             insecure: false,
+            login: Login::Remote,
+            tls_cert: None,
+            tls_key: None,
+            audit_days: 365,
             allowed_hosts: Vec::new(),
-            limits: Limits { nodes: 2_000_000, manifest_bytes: 512 << 20, upload_bytes: 16 << 30 },
+            limits: Limits::default(),
         }
     }
 
@@ -161,11 +174,27 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it, not only the first thing.
     pub fn load(sources: &Sources) -> Result<Self, Faults> {
+        let (config, mut faults) = Self::gather(sources);
+        // The reader has noted what an address is that cannot be read.
+        faults.extend(config.exposure());
+        if faults.is_empty() { Ok(config) } else { Err(Faults(faults)) }
+    }
+
+    /// Reads and checks the configuration for work on the data directory: nothing is listened on.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_for_upkeep(sources: &Sources) -> Result<Self, Faults> {
+        let (config, faults) = Self::gather(sources);
+        if faults.is_empty() { Ok(config) } else { Err(Faults(faults)) }
+    }
+
+    fn gather(sources: &Sources) -> (Self, Vec<Fault>) {
         let mut faults = Vec::new();
         let figment = sources.merge(&mut faults);
         let config = Self::read(&figment, &mut faults);
         faults.extend(config.validate());
-        if faults.is_empty() { Ok(config) } else { Err(Faults(faults)) }
+        (config, faults)
     }
 
     /// The configuration as a file that [`Config::load`] reads, with the source of every value.
@@ -182,7 +211,7 @@ impl Config {
                 None => format!("# {key} is not set\n"),
             }
         };
-        let (limits, rest): (Vec<_>, Vec<_>) =
+        let (limits, rest): (Vec<&settings::Setting>, Vec<&settings::Setting>) =
             SETTINGS.iter().partition(|setting| setting.key.starts_with("limits."));
         let mut text: String = rest.iter().map(|setting| line(setting.key)).collect();
         text.push_str("\n[limits]\n");
@@ -209,6 +238,11 @@ impl Config {
         if figment.contains("dispatcher") {
             config.dispatcher = reader.take("dispatcher");
         }
+        for (key, place) in [("tls_cert", &mut config.tls_cert), ("tls_key", &mut config.tls_key)] {
+            if figment.contains(key) {
+                *place = reader.take(key);
+            }
+        }
         if let Some(Names(hosts)) = reader.take("allowed_hosts") {
             config.allowed_hosts = hosts;
         }
@@ -221,9 +255,9 @@ impl Config {
         reader.put("log_format", &mut config.log_format);
         reader.put("log_level", &mut config.log_level);
         reader.put("insecure", &mut config.insecure);
-        reader.put("limits.nodes", &mut config.limits.nodes);
-        reader.put("limits.manifest_bytes", &mut config.limits.manifest_bytes);
-        reader.put("limits.upload_bytes", &mut config.limits.upload_bytes);
+        reader.put("login", &mut config.login);
+        reader.put("audit_days", &mut config.audit_days);
+        config.limits.read(&mut reader);
         config
     }
 
@@ -255,10 +289,14 @@ impl Config {
             "log_level" => quoted(&self.log_level),
             "insecure" => self.insecure.to_string(),
             "allowed_hosts" => serde_json::Value::from(self.allowed_hosts.clone()).to_string(),
-            "limits.nodes" => self.limits.nodes.to_string(),
-            "limits.manifest_bytes" => self.limits.manifest_bytes.to_string(),
-            "limits.upload_bytes" => self.limits.upload_bytes.to_string(),
-            _ => return None,
+            "login" => quoted(match self.login {
+                Login::Remote => "remote",
+                Login::Always => "always",
+            }),
+            "tls_cert" => quoted(&self.tls_cert.as_ref()?.to_string_lossy()),
+            "tls_key" => quoted(&self.tls_key.as_ref()?.to_string_lossy()),
+            "audit_days" => self.audit_days.to_string(),
+            key => return self.limits.toml_value(key),
         };
         Some(value)
     }

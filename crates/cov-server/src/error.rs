@@ -113,6 +113,10 @@ impl Error {
                 "stop the other server (`cov stop`, if it runs in the background), or choose another folder with --data-dir"
                     .to_owned(),
             ),
+            Self::Data { source: cov_store::Error::Schema(_), .. } => Some(
+                "nothing was changed; start the release that wrote it or a newer one, or restore a backup of before the upgrade into another folder"
+                    .to_owned(),
+            ),
             Self::Data { .. } => Some(
                 "make sure that this user may write there and that the disk has space, or choose another folder with --data-dir"
                     .to_owned(),

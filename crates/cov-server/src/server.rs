@@ -8,18 +8,20 @@ use cov_core::time::Clock;
 use cov_dispatcher::{Handle, Parts, Service};
 use cov_exec::Executor;
 use cov_exec::local::{LocalExecutor, LocalOptions};
-use cov_http::StagingArchive;
+use cov_http::{Access, StagingArchive};
 use cov_store::SqliteStore;
-use cov_store::{Contents, Store};
+use cov_store::{Contents, Store, TriggerStore};
 use cov_triggers::{Fields, Registry, Trigger};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::access;
 use crate::clock::SystemClock;
 use crate::config::{Cgroups, Config, Faults, OnRestart};
 use crate::error::Error;
 use crate::listen::Listen;
+use crate::meters::Meters;
 use crate::triggers::{self, TriggerServer};
 
 /// Reports of runners that wait for the dispatcher; runners wait beyond that.
@@ -52,6 +54,12 @@ impl Builder {
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self { config, clock: Arc::new(SystemClock), trigger_types: Registry::builtin() }
+    }
+
+    /// The configuration that it will run with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Another clock than the machine's.
@@ -103,9 +111,15 @@ impl Builder {
         // that come early wait in the system's queue.
         let (listener, address) = config.listen.open().await?;
         let store = open_store(&config).await?;
+        let listener = access::encrypted(listener, &config)?;
+        let gate = access::load(&config, &store, &clock).await?;
+        let url = access::url(&config, &address);
+        let meters = Meters::new();
         let (reporter, reports) = mpsc::channel(REPORTS_MAX);
-        let executor = LocalExecutor::start(local_options(&config, &store, &address), reporter);
-        let executor: Arc<dyn Executor> = Arc::new(executor);
+        let mut options = local_options(&config, &store, &url);
+        options.metrics = meters.runners.clone();
+        options.login = access::task_login(&config, &address, &gate);
+        let executor: Arc<dyn Executor> = Arc::new(LocalExecutor::start(options, reporter));
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
             contents: Arc::clone(&store) as Arc<dyn Contents>,
@@ -114,8 +128,9 @@ impl Builder {
             sublattices: Arc::new(StagingArchive { nodes_max: config.limits.nodes }),
             clock,
         };
-        let started = cov_dispatcher::start(dispatcher_options(&config), parts).await;
-        let (handle, service) = match started {
+        let mut options = dispatcher_options(&config);
+        options.metrics = meters.dispatcher.clone();
+        let (handle, service) = match cov_dispatcher::start(options, parts).await {
             Ok(started) => started,
             Err(error) => {
                 executor.stop().await;
@@ -123,18 +138,22 @@ impl Builder {
             }
         };
         let triggers = match config.no_triggers {
-            true => None,
-            false => match triggers::beside(handle.clone(), store, trigger_types).await {
-                Ok(started) => Some(started),
-                Err(error) => {
-                    service.stop(Duration::ZERO).await;
-                    return Err(error);
-                }
-            },
+            true => Ok(None),
+            false => {
+                let store: Arc<dyn TriggerStore> = Arc::<SqliteStore>::clone(&store);
+                triggers::beside(handle.clone(), store, trigger_types, &meters).await.map(Some)
+            }
         };
-        let (triggers, trigger_service) = triggers.unzip();
+        let (triggers, trigger_service) = match triggers {
+            Ok(started) => started.unzip(),
+            Err(error) => {
+                service.stop(Duration::ZERO).await;
+                return Err(error);
+            }
+        };
         let (quit, quitting) = oneshot::channel();
-        let options = http_options(&config, &address);
+        let options = access::http_options(&config, &address, gate.clone());
+        let options = options.measured(meters.shown(Some(handle.clone()), store));
         let limits = options.limits.clone();
         let router = cov_http::router(handle.clone(), triggers, options);
         let serving = tokio::spawn(async move {
@@ -144,7 +163,7 @@ impl Builder {
         });
         tracing::info!(address = %address, data_dir = %config.data_dir.display(), "server started");
         let grace = config.grace;
-        Ok(Server { address, grace, handle, service, trigger_service, serving, quit })
+        Ok(Server { address, grace, handle, service, trigger_service, serving, quit, gate, url })
     }
 }
 
@@ -158,6 +177,8 @@ pub struct Server {
     trigger_service: Option<cov_triggers::Service>,
     serving: JoinHandle<()>,
     quit: oneshot::Sender<()>,
+    gate: Access,
+    url: String,
 }
 
 impl Server {
@@ -170,7 +191,7 @@ impl Server {
     /// Where clients on this machine reach it.
     #[must_use]
     pub fn url(&self) -> String {
-        self.address.url()
+        self.url.clone()
     }
 
     /// The dispatcher, for calls that need no HTTP.
@@ -190,7 +211,8 @@ impl Server {
     /// Stops: accepts no more, lets requests and tasks that are under way end within the grace
     /// period, and leaves the rest to be resumed at the next start.
     pub async fn stop(self) {
-        let Self { address, grace, handle, service, trigger_service, serving, quit } = self;
+        let Self { address, grace, handle, service, trigger_service, serving, quit, gate, .. } =
+            self;
         let begin = Instant::now();
         tracing::info!(grace = ?grace, "server stops");
         service.close();
@@ -199,6 +221,7 @@ impl Server {
         if let Err(error) = serving.await {
             tracing::error!(error = %error, "the HTTP server ended badly");
         }
+        gate.close().await;
         address.clean();
         // Against the stream: first those who make dispatches, then those who run them.
         if let Some(triggers) = trigger_service {
@@ -216,10 +239,10 @@ pub(crate) async fn open_store(config: &Config) -> Result<Arc<SqliteStore>, Erro
     opened.map(Arc::new).map_err(|source| Error::Data { path, source })
 }
 
-fn local_options(config: &Config, store: &SqliteStore, address: &Listen) -> LocalOptions {
+fn local_options(config: &Config, store: &SqliteStore, url: &str) -> LocalOptions {
     let run_dir = config.data_dir.join(RUN_FOLDER);
     let spool_dir = store.spool().to_path_buf();
-    let mut options = LocalOptions::new(run_dir, spool_dir, address.url());
+    let mut options = LocalOptions::new(run_dir, spool_dir, url.to_owned());
     options.python.clone_from(&config.python);
     options.workers = config.workers;
     options.cgroups = config.cgroups == Cgroups::Auto;
@@ -235,20 +258,6 @@ fn dispatcher_options(config: &Config) -> cov_dispatcher::Options {
             OnRestart::Fail => cov_dispatcher::OnRestart::Fail,
         },
         ..cov_dispatcher::Options::default()
-    }
-}
-
-pub(crate) fn http_options(config: &Config, address: &Listen) -> cov_http::Options {
-    cov_http::Options {
-        listen: address.tcp(),
-        allowed_hosts: config.allowed_hosts.clone(),
-        limits: cov_http::Limits {
-            nodes: config.limits.nodes,
-            manifest_bytes: config.limits.manifest_bytes,
-            upload_bytes: config.limits.upload_bytes,
-            stop_wait: config.grace,
-            ..cov_http::Limits::default()
-        },
     }
 }
 

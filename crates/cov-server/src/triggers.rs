@@ -6,16 +6,19 @@ use std::time::Duration;
 use cov_client::Client;
 use cov_core::time::Clock;
 use cov_dispatcher::{Handle, LocalHost};
-use cov_store::{SqliteStore, TriggerStore};
+use cov_http::Access;
+use cov_store::{AccessStore, SqliteStore, TriggerStore};
 use cov_triggers::{Registry, Service, TriggerHost};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::access;
 use crate::config::Config;
 use crate::error::Error;
 use crate::listen::Listen;
+use crate::meters::Meters;
 use crate::remote_host::RemoteHost;
-use crate::server::{http_options, open_store};
+use crate::server::open_store;
 
 /// How long a stopping server waits for firings that have begun, at least.
 const FIRINGS_END_IN: Duration = Duration::from_secs(3);
@@ -25,18 +28,20 @@ pub(crate) async fn beside(
     handle: Handle,
     store: Arc<dyn TriggerStore>,
     registry: Registry,
+    meters: &Meters,
 ) -> Result<(cov_http::Triggers, Service), Error> {
     let host = LocalHost::new(handle, Arc::clone(&store));
-    start(Arc::new(host), store, registry).await
+    start(Arc::new(host), store, registry, meters).await
 }
 
 async fn start(
     host: Arc<dyn TriggerHost>,
     store: Arc<dyn TriggerStore>,
     registry: Registry,
+    meters: &Meters,
 ) -> Result<(cov_http::Triggers, Service), Error> {
     let part = "the trigger service";
-    let started = Service::start(host, registry).await;
+    let started = Service::start_measured(host, registry, meters.triggers.clone()).await;
     let (service, running) =
         started.map_err(|error| Error::Part { part, source: Box::new(error) })?;
     Ok((cov_http::Triggers { service, store }, running))
@@ -57,6 +62,8 @@ pub struct TriggerServer {
     service: Service,
     serving: JoinHandle<()>,
     quit: oneshot::Sender<()>,
+    gate: Access,
+    url: String,
 }
 
 impl TriggerServer {
@@ -68,13 +75,19 @@ impl TriggerServer {
     ) -> Result<Self, Error> {
         let (listener, address) = config.listen.open().await?;
         let store: Arc<SqliteStore> = open_store(&config).await?;
+        let listener = access::encrypted(listener, &config)?;
+        let gate = access::load(&config, &store, &clock).await?;
+        let url = access::url(&config, &address);
         let part = "the client of the dispatcher";
         let client = Client::builder(dispatcher)
             .build()
             .map_err(|source| Error::Part { part, source: Box::new(source) })?;
         let host = RemoteHost::new(Arc::clone(&store) as Arc<dyn TriggerStore>, client, clock);
-        let (triggers, service) = start(Arc::new(host), store, registry).await?;
-        let options = http_options(&config, &address);
+        let meters = Meters::new();
+        let sizes: Arc<dyn AccessStore> = Arc::<SqliteStore>::clone(&store);
+        let (triggers, service) = start(Arc::new(host), store, registry, &meters).await?;
+        let options = access::http_options(&config, &address, gate.clone());
+        let options = options.measured(meters.shown(None, sizes));
         let limits = options.limits.clone();
         let router = cov_http::trigger_router(triggers, options);
         let (quit, quitting) = oneshot::channel();
@@ -84,7 +97,7 @@ impl TriggerServer {
             cov_http::serve(listener, router, &limits, quitting).await;
         });
         tracing::info!(address = %address, dispatcher, "trigger server started");
-        Ok(Self { address, grace: config.grace, service, serving, quit })
+        Ok(Self { address, grace: config.grace, service, serving, quit, gate, url })
     }
 
     /// Where it listens.
@@ -96,7 +109,7 @@ impl TriggerServer {
     /// Where clients on this machine reach it.
     #[must_use]
     pub fn url(&self) -> String {
-        self.address.url()
+        self.url.clone()
     }
 
     /// Waits until the server ends by itself, which it should not. Cancelling the wait is safe.
@@ -109,12 +122,13 @@ impl TriggerServer {
 
     /// Stops: accepts no more, and lets firings that have begun end.
     pub async fn stop(self) {
-        let Self { address, grace, service, serving, quit } = self;
+        let Self { address, grace, service, serving, quit, gate, .. } = self;
         // An error means that it has ended already.
         quit.send(()).ok();
         if let Err(error) = serving.await {
             tracing::error!(error = %error, "the HTTP server ended badly");
         }
+        gate.close().await;
         address.clean();
         stop(service, grace).await;
         tracing::info!("trigger server stopped");

@@ -29,7 +29,7 @@ pub use crate::access::AccessStore;
 #[cfg(feature = "test-util")]
 pub use crate::memory::MemoryStore;
 #[cfg(feature = "sqlite")]
-pub use crate::sqlite::{DATABASE, Restored, SqliteStore};
+pub use crate::sqlite::{Checked, DATABASE, Restored, SqliteStore};
 pub use crate::triggers::TriggerStore;
 
 use std::fmt::Debug;
@@ -91,9 +91,12 @@ pub enum Error {
     /// The disk or the database does not answer as it should; it may again later.
     #[error("the store cannot be read or written now")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The data directory belongs to another server or to a newer release.
+    /// The data directory belongs to another server, or is not what it should be.
     #[error("{0}")]
     Refused(String),
+    /// The data directory has a schema that this release does not know. It is as it was.
+    #[error("{0}")]
+    Schema(String),
     /// A statement of ours is wrong.
     #[error("the store refused a statement")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -116,7 +119,9 @@ impl Error {
             Self::Claimed { .. } => ErrorCode::IllegalState,
             Self::Corrupt { .. } => ErrorCode::Quarantined,
             Self::Full(_) => ErrorCode::StorageFull,
-            Self::Unavailable(_) | Self::Refused(_) => ErrorCode::StoreUnavailable,
+            Self::Unavailable(_) | Self::Refused(_) | Self::Schema(_) => {
+                ErrorCode::StoreUnavailable
+            }
             Self::Internal(_) => ErrorCode::Internal,
         }
     }

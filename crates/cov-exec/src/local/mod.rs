@@ -51,6 +51,8 @@ pub struct LocalOptions {
     pub spool_dir: PathBuf,
     /// What tasks see as `COVALENT_DISPATCHER_URL`.
     pub dispatcher_url: String,
+    /// What tasks log in with at that address, if they have to.
+    pub login: Login,
     /// How long a task that is killed may take between SIGTERM and SIGKILL.
     pub kill_grace: Duration,
     /// Whether runners get cgroups of their own, if the system lets this process make some. What
@@ -63,6 +65,31 @@ pub struct LocalOptions {
     pub program_idle: Duration,
     /// Where starts and ends of runners are counted.
     pub metrics: Metrics,
+}
+
+/// What tasks log in with when they call the server. Its debug form hides it.
+#[derive(Clone, Default)]
+pub struct Login(Option<String>);
+
+impl Login {
+    /// A token of the server.
+    #[must_use]
+    pub fn with_token(token: impl Into<String>) -> Self {
+        Self(Some(token.into()))
+    }
+
+    /// The variables in which the SDK and the Rust client look for it.
+    fn variables(&self) -> Vec<(&'static str, String)> {
+        let Some(token) = &self.0 else { return Vec::new() };
+        let headers = format!("{{\"Authorization\": \"Bearer {token}\"}}");
+        vec![("COV_TOKEN", token.clone()), ("COVALENT_EXTRA_HEADERS", headers)]
+    }
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Login(token)" } else { "Login(none)" })
+    }
 }
 
 impl LocalOptions {
@@ -79,6 +106,7 @@ impl LocalOptions {
             run_dir,
             spool_dir,
             dispatcher_url,
+            login: Login::default(),
             kill_grace,
             cgroups: true,
             keeper: None,

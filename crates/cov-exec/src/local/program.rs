@@ -146,10 +146,12 @@ impl Maker {
         let files = Files::of(&options.run_dir, runner);
         let variable = |name: &str, value: &[u8]| (name.as_bytes().to_vec(), value.to_vec());
         let path = |name: &str, path: &Path| variable(name, path.as_os_str().as_bytes());
+        let login = options.login.variables();
+        let login = login.iter().map(|(name, value)| variable(name, value.as_bytes()));
         Launch {
             program: self.executable.as_os_str().as_bytes().to_vec(),
             arguments: Vec::new(),
-            variables: vec![
+            variables: [
                 variable("COV_RUNNER", b"1"),
                 path("COV_RUNNER_STDOUT", files.out()),
                 path("COV_RUNNER_STDERR", files.err()),
@@ -157,7 +159,10 @@ impl Maker {
                 variable("COV_RUNNER_INLINE_BYTES_MAX", INLINE_BYTES_MAX.to_string().as_bytes()),
                 variable("COV_PROGRAM", self.program.digest.to_string().as_bytes()),
                 variable("COVALENT_DISPATCHER_URL", options.dispatcher_url.as_bytes()),
-            ],
+            ]
+            .into_iter()
+            .chain(login)
+            .collect(),
             folder: None,
             memory_bytes_max: self.program.memory_bytes_max,
         }

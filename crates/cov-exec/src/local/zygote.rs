@@ -139,6 +139,7 @@ fn spawn(
             .arg(&options.dispatcher_url)
             .arg(INLINE_BYTES_MAX.to_string())
             .args((!options.cgroups).then_some("--no-cgroups"))
+            .envs(options.login.variables())
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::from(log))
             .stderr(Stdio::from(error_log))

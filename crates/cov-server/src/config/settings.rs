@@ -2,6 +2,8 @@
 //! environment variables, the help text and the page `docs/config.md` are made from it. Reads
 //! nothing.
 
+mod limits;
+
 /// How a setting is given on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -14,7 +16,7 @@ pub(crate) enum Shape {
 }
 
 /// One setting.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Setting {
     /// Its key in the configuration file.
     pub(crate) key: &'static str,
@@ -42,13 +44,27 @@ impl Setting {
     }
 }
 
+/// The first list, then the second.
+const fn all() -> [Setting; OTHERS.len() + limits::LIMITS.len()] {
+    let mut all = [const { OTHERS[0] }; OTHERS.len() + limits::LIMITS.len()];
+    let mut at = 0;
+    while at < all.len() {
+        all[at] = if at < OTHERS.len() { OTHERS[at] } else { limits::LIMITS[at - OTHERS.len()] };
+        at += 1;
+    }
+    all
+}
+
+/// All settings, in the order of the help text.
+pub(crate) const SETTINGS: &[Setting] = &all();
+
 /// The setting with this key.
 pub(crate) fn find(key: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.key == key)
 }
 
-/// All settings, in the order of the help text.
-pub(crate) const SETTINGS: &[Setting] = &[
+/// The settings that are no limits.
+const OTHERS: [Setting; 18] = [
     Setting {
         key: "listen",
         shape: Shape::Value("ADDRESS"),
@@ -163,9 +179,46 @@ pub(crate) const SETTINGS: &[Setting] = &[
         shape: Shape::Switch,
         default: "false",
         expects: "true or false",
-        help: "Allow an address that other machines can reach, without any protection",
-        more: "Whoever reaches the server can run programs as its user. There are no tokens yet: \
-               use this only in a network where everybody may do that.",
+        help: "Ask nobody for a token, also on an address that other machines can reach",
+        more: "Whoever reaches the server can then run programs as its user: use this only in a \
+               network where everybody may do that. Without it, such an address needs a token; \
+               `cov-server --create-token NAME` makes the first one.",
+    },
+    Setting {
+        key: "login",
+        shape: Shape::Value("WHO"),
+        default: "remote",
+        expects: "`remote` or `always`",
+        help: "Who needs a token: remote or always",
+        more: "With `remote`, callers on this machine need none: those who come by loopback, name \
+               `localhost` or a loopback address as the host, and were not passed on by a proxy. \
+               With `always` they need one too, which suits a machine that several people use, or \
+               a proxy that hides where callers come from. A Unix socket is open to whom its file \
+               admits, either way.",
+    },
+    Setting {
+        key: "tls_cert",
+        shape: Shape::Value("FILE"),
+        default: "none",
+        expects: "the path of a file with certificates in PEM, the server's own first",
+        help: "Certificate for TLS; with it, the address speaks https and nothing else",
+        more: "It is read again when it changes, with its key; one that cannot be used is left aside.",
+    },
+    Setting {
+        key: "tls_key",
+        shape: Shape::Value("FILE"),
+        default: "none",
+        expects: "the path of a file with a private key in PEM",
+        help: "Private key of the certificate",
+        more: "PKCS #8, PKCS #1 and SEC1 are known.",
+    },
+    Setting {
+        key: "audit_days",
+        shape: Shape::Value("DAYS"),
+        default: "365",
+        expects: "a number of days; 0 keeps them for good",
+        help: "How long rows of the audit are kept",
+        more: "`cov audit` shows them.",
     },
     Setting {
         key: "allowed_hosts",
@@ -175,31 +228,6 @@ pub(crate) const SETTINGS: &[Setting] = &[
         help: "Further host name by which requests may call the server",
         more: "Requests that name another host are refused, so that no web page can reach the server \
                through a name of its own. In the environment, names are separated by commas.",
-    },
-    Setting {
-        key: "limits.nodes",
-        shape: Shape::Value("N"),
-        default: "2000000",
-        expects: "a number from 1 to 4294967295",
-        help: "Most nodes of one workflow",
-        more: "A larger one is refused with 413.",
-    },
-    Setting {
-        key: "limits.manifest_bytes",
-        shape: Shape::Value("BYTES"),
-        default: "536870912",
-        expects: "a number of bytes of at least 1024",
-        help: "Longest registration of a workflow, in bytes",
-        more: "The SDK writes the printed form of arguments into it, several times over. A longer \
-               one is refused with 413.",
-    },
-    Setting {
-        key: "limits.upload_bytes",
-        shape: Shape::Value("BYTES"),
-        default: "17179869184",
-        expects: "a number of bytes of at least 1024",
-        help: "Longest upload of one asset, in bytes",
-        more: "A longer one is refused with 413.",
     },
 ];
 

@@ -62,7 +62,7 @@ impl Sources {
                     Some(path) => Value::from(path.to_string_lossy().into_owned()),
                     None => return figment,
                 },
-                "python" | "dispatcher" => return figment,
+                "python" | "dispatcher" | "tls_cert" | "tls_key" => return figment,
                 "workers" => Value::from(cores.min(super::WORKERS_MAX)),
                 "allowed_hosts" => Value::from(Vec::<String>::new()),
                 _ => Value::from(setting.default),

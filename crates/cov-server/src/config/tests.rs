@@ -90,10 +90,29 @@ fn every_setting_can_be_given_in_the_environment() {
         ("COV_LOG_FORMAT", "json"),
         ("COV_LOG_LEVEL", "info,cov_exec=debug"),
         ("COV_INSECURE", "true"),
+        ("COV_LOGIN", "remote"),
+        ("COV_TLS_CERT", "/cert.pem"),
+        ("COV_TLS_KEY", "/key.pem"),
+        ("COV_AUDIT_DAYS", "7"),
         ("COV_ALLOWED_HOSTS", "a.example, b.example"),
         ("COV_LIMITS__NODES", "1"),
         ("COV_LIMITS__MANIFEST_BYTES", "1024"),
         ("COV_LIMITS__UPLOAD_BYTES", "2048"),
+        ("COV_LIMITS__BODY_MEMORY_BYTES", "4096"),
+        ("COV_LIMITS__CONNECTIONS", "1"),
+        ("COV_LIMITS__CONNECTIONS_PER_ADDRESS", "2"),
+        ("COV_LIMITS__REGISTRATIONS", "3"),
+        ("COV_LIMITS__UPLOADS", "4"),
+        ("COV_LIMITS__REQUESTS", "5"),
+        ("COV_LIMITS__REQUESTS_PER_SECOND", "6"),
+        ("COV_LIMITS__REFUSALS_PER_MINUTE", "7"),
+        ("COV_LIMITS__IDLE_SECONDS", "8"),
+        ("COV_LIMITS__BODY_SECONDS", "9"),
+        ("COV_LIMITS__BODY_BYTES_PER_SECOND", "10"),
+        ("COV_LIMITS__ADDRESS_SECONDS", "60"),
+        ("COV_LIMITS__DISK_BYTES", "11"),
+        ("COV_LIMITS__DATABASE_BYTES", "12"),
+        ("COV_LIMITS__FREE_BYTES", "13"),
     ];
     let names: Vec<_> = SETTINGS.iter().map(settings::Setting::variable).collect();
     assert_eq!(names, given.map(|(name, _)| name));
@@ -112,7 +131,30 @@ fn every_setting_can_be_given_in_the_environment() {
         log_level: "info,cov_exec=debug".into(),
         insecure: true,
         allowed_hosts: vec!["a.example".into(), "b.example".into()],
-        limits: Limits { nodes: 1, manifest_bytes: 1024, upload_bytes: 2048 },
+        login: Login::Remote,
+        tls_cert: Some("/cert.pem".into()),
+        tls_key: Some("/key.pem".into()),
+        audit_days: 7,
+        limits: Limits {
+            nodes: 1,
+            manifest_bytes: 1024,
+            upload_bytes: 2048,
+            body_memory_bytes: 4096,
+            connections: 1,
+            connections_per_address: 2,
+            registrations: 3,
+            uploads: 4,
+            requests: 5,
+            requests_per_second: 6,
+            refusals_per_minute: 7,
+            idle_seconds: 8,
+            body_seconds: 9,
+            body_bytes_per_second: 10,
+            address_seconds: 60,
+            disk_bytes: 11,
+            database_bytes: 12,
+            free_bytes: 13,
+        },
     };
     assert_eq!(Config::load(&sources(&given, &[])).unwrap(), expected);
 }
@@ -165,6 +207,7 @@ fn an_address_that_others_can_reach_needs_a_word() {
     for address in ["0.0.0.0:48008", "192.0.2.7:1", "[::]:0"] {
         let text = faults(&sources(&[], &[("listen", &[address])]));
         assert!(text.contains("--insecure") && text.contains(address), "{text}");
+        assert!(text.contains("--create-token"), "{text}");
         let allowed = sources(&[], &[("listen", &[address]), ("insecure", &[])]);
         assert_eq!(Config::load(&allowed).unwrap().listen.to_string(), address);
     }

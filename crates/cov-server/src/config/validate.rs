@@ -1,35 +1,18 @@
 //! What a configuration must be, beyond the types of its values. All faults are reported at once.
 
-use super::{Config, Fault, WORKERS_MAX, not_expected};
-
-const BYTES_MIN: u64 = 1024;
+use super::{Config, Fault, Login, WORKERS_MAX, not_expected};
 
 impl Config {
     /// Everything that is wrong with this configuration; nothing if it can be used.
     #[must_use]
     pub fn validate(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        if !self.listen.is_local() && !self.insecure {
-            faults.push(Fault::new(
-                format!("{} can be reached from other machines, and there is no protection yet: whoever reaches the server can run programs as its user", self.listen),
-                "listen on 127.0.0.1, or add --insecure (COV_INSECURE=true) if everybody in that network may do that",
-            ));
-        }
         faults.extend(self.trigger_faults());
         if self.workers == 0 || self.workers > WORKERS_MAX {
             faults.push(out_of_range("workers", self.workers));
         }
-        if self.limits.nodes == 0 || u32::try_from(self.limits.nodes).is_err() {
-            faults.push(out_of_range("limits.nodes", self.limits.nodes));
-        }
-        for (key, bytes) in [
-            ("limits.manifest_bytes", self.limits.manifest_bytes),
-            ("limits.upload_bytes", self.limits.upload_bytes),
-        ] {
-            if bytes < BYTES_MIN {
-                faults.push(out_of_range(key, bytes));
-            }
-        }
+        faults.extend(self.limits.faults());
+        faults.extend(self.login_fault());
         if self.data_dir.as_os_str().is_empty() || self.data_dir.is_file() {
             let shown = self.data_dir.display().to_string();
             faults.push(not_expected("data_dir", &shown, "no folder"));
@@ -44,6 +27,54 @@ impl Config {
 }
 
 impl Config {
+    /// Whether the server would be open to others: nobody can have a token for a data directory
+    /// that does not exist yet.
+    pub(super) fn exposure(&self) -> Option<Fault> {
+        let is_new = !self.data_dir.join(cov_store::DATABASE).exists();
+        (self.is_exposed() && is_new).then(|| self.no_token())
+    }
+
+    /// Whether tokens are all that keeps others out.
+    pub(crate) fn is_exposed(&self) -> bool {
+        !self.insecure && (!self.listen.is_local() || self.login == Login::Always)
+    }
+
+    /// What is wrong with a server that nobody can log in to.
+    pub(crate) fn no_token(&self) -> Fault {
+        let listen = &self.listen;
+        let message = match listen.is_local() {
+            true => format!("every caller at {listen} needs a token, and there is none"),
+            false => {
+                format!(
+                    "{listen} can be reached from other machines, and there is no token to log in with"
+                )
+            }
+        };
+        Fault::new(
+            message,
+            "make a token with `cov-server --create-token NAME`, or listen on 127.0.0.1; --insecure (COV_INSECURE=true) asks nobody, and lets everybody who reaches the server run programs as its user",
+        )
+    }
+
+    fn login_fault(&self) -> Option<Fault> {
+        let fault = |message: &str, hint: &str| Some(Fault::new(message, hint));
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(_), None) | (None, Some(_)) => fault(
+                "TLS needs a certificate and its key",
+                "give both, --tls-cert and --tls-key, or neither",
+            ),
+            (Some(_), Some(_)) if self.listen.tcp().is_none() => fault(
+                "a Unix socket speaks no TLS",
+                "leave --tls-cert and --tls-key out, or listen on an address",
+            ),
+            _ if self.insecure && self.login == Login::Always => fault(
+                "`insecure` and `login = always` contradict each other",
+                "give one of the two",
+            ),
+            _ => None,
+        }
+    }
+
     fn trigger_faults(&self) -> Option<Fault> {
         let fault = |message: &str, hint: &str| Some(Fault::new(message, hint));
         match (&self.dispatcher, self.triggers_only, self.no_triggers) {

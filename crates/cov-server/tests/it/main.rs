@@ -5,6 +5,10 @@ mod backup;
 #[cfg(test)]
 mod embedded;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
+mod notify;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod shutdown;

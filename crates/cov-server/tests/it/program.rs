@@ -29,9 +29,15 @@ pub(crate) struct Ended {
 impl Program {
     /// Starts the program with these options and an empty environment.
     pub(crate) fn start(options: &[&str]) -> Self {
+        Self::start_with(options, &[])
+    }
+
+    /// Starts the program with these options and these environment variables, and no others.
+    pub(crate) fn start_with(options: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_cov-server"))
             .args(options)
             .env_clear()
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -111,3 +111,32 @@ fn logs_can_be_json() {
     }
     assert!(ended.errors.contains("server stopped"));
 }
+
+/// Going back to an older release is refused before anything is written.
+#[test]
+fn data_of_a_newer_release_is_refused_and_left_alone() {
+    let data = tempfile::tempdir().unwrap();
+    let (server, _) = Program::serve(data.path(), &[]);
+    server.send(Signal::TERM);
+    assert_eq!(server.end().code, Some(0));
+    let database = data.path().join("dispatches.sqlite");
+    let statement = "INSERT INTO _sqlx_migrations VALUES (9999, 'of the future', 0, 1, x'00', 1)";
+    let python = std::process::Command::new("python3")
+        .args(["-c", "import sqlite3, sys; sqlite3.connect(sys.argv[1], isolation_level=None).execute(sys.argv[2])"])
+        .args([database.as_os_str(), statement.as_ref()])
+        .status()
+        .unwrap();
+    assert!(python.success());
+    let before = std::fs::read(&database).unwrap();
+
+    let path = data.path().to_str().unwrap();
+    let refused = Program::start(&["--listen", "127.0.0.1:0", "--data-dir", path]).end();
+
+    assert_eq!(refused.code, Some(4), "{}", refused.errors);
+    for expected in ["newer release", "schema 9999", "hint: nothing was changed; start the release"]
+    {
+        assert!(refused.errors.contains(expected), "{expected}: {}", refused.errors);
+    }
+    assert_eq!(refused.out, Vec::<String>::new());
+    assert!(std::fs::read(&database).unwrap() == before, "the database was written to");
+}

@@ -3,6 +3,7 @@
 
 mod access;
 mod backup;
+mod check;
 mod commit;
 mod load;
 mod open;
@@ -14,6 +15,7 @@ mod rows;
 mod tests;
 mod triggers;
 
+pub use self::check::Checked;
 pub use self::open::DATABASE;
 pub use self::restore::Restored;
 

@@ -57,8 +57,8 @@ impl SqliteStore {
     /// the store is dropped. Leftovers of uploads and of runners are removed.
     ///
     /// # Errors
-    /// `Refused` when another server uses the directory, or a newer release wrote it; `Full`,
-    /// `Unavailable` or `Corrupt` when the disk or the database does not do its part.
+    /// `Refused` when another server uses the directory, `Schema` when a newer release wrote it;
+    /// `Full`, `Unavailable` or `Corrupt` when the disk or the database does not do its part.
     pub async fn open(data: impl AsRef<Path>) -> Result<Self, Error> {
         let data = data.as_ref().to_path_buf();
         let prepared = tokio::task::spawn_blocking(move || prepare(data));
@@ -208,11 +208,11 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
     // `run` takes an `Acquire`, which makes the future of `open` not general enough to be spawned.
     match migrator.run_direct(None, connection, false).await {
         Ok(()) => Ok(()),
-        Err(MigrateError::VersionMissing(version)) => Err(Error::Refused(format!(
+        Err(MigrateError::VersionMissing(version)) => Err(Error::Schema(format!(
             "the data directory was written by a newer release (schema {version}); this one knows schema {}",
             MIGRATIONS.len()
         ))),
-        Err(MigrateError::VersionMismatch(version)) => Err(Error::Refused(format!(
+        Err(MigrateError::VersionMismatch(version)) => Err(Error::Schema(format!(
             "the data directory has another schema {version} than this release"
         ))),
         Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {

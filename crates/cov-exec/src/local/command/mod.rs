@@ -30,6 +30,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use self::inputs::Inputs;
+use super::Login;
 use super::capture::{Files, Spool};
 use super::common::Common;
 use super::ends::{how_it_ended, signal_name};
@@ -160,6 +161,7 @@ impl Commands {
             files: files.clone(),
             spool: self.common.spool(task.attempt),
             dispatcher_url: self.common.options.dispatcher_url.clone(),
+            login: self.common.options.login.clone(),
         };
         let begun = blocking(move || begin(&task, place)).await??;
         let Ready { launch, streams, folder, command, place } = match begun {
@@ -218,6 +220,7 @@ struct Place {
     files: Files,
     spool: Spool,
     dispatcher_url: String,
+    login: Login,
 }
 
 enum Begin {
@@ -249,7 +252,7 @@ fn begin(task: &Task, place: Place) -> Result<Begin, Failed> {
 /// Lays down what the command reads, and its folder.
 fn ready(task: &Task, command: command::Command, place: Place) -> Result<Ready, Failed> {
     let failed = |error: io::Error| Failed::system("the scratch folder cannot be used", &error);
-    let Place { scratch, files, dispatcher_url, .. } = &place;
+    let Place { scratch, files, dispatcher_url, login, .. } = &place;
     let (work, tmp) = (scratch.join("work"), scratch.join("tmp"));
     DirBuilder::new().recursive(true).mode(0o700).create(&work).map_err(failed)?;
     std::fs::create_dir(&tmp).map_err(failed)?;
@@ -273,6 +276,8 @@ fn ready(task: &Task, command: command::Command, place: Place) -> Result<Ready, 
         variable("COVALENT_DISPATCHER_URL", dispatcher_url.as_bytes()),
         variable("TMPDIR", tmp.as_os_str().as_bytes()),
     ];
+    let login = login.variables();
+    variables.extend(login.iter().map(|(name, value)| variable(name, value.as_bytes())));
     for (name, template) in &command.env {
         variables.push(variable(name, inputs.text(template)?.as_bytes()));
     }
