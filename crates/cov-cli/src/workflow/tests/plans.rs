@@ -315,7 +315,7 @@ fn values_of_parameters_have_the_type_of_their_defaults() {
 
 #[test]
 fn the_schema_is_the_committed_one() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/hereflow.schema.json");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/workflow.schema.json");
     let schema = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
     if std::env::var_os("COV_WRITE_SCHEMA").is_some() {
         std::fs::write(path, &schema).unwrap();
