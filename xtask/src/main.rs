@@ -4,6 +4,7 @@
 //! compile.
 
 mod api;
+mod book;
 mod demo;
 mod fuzz;
 mod layers;
@@ -37,6 +38,7 @@ cargo xtask <command>
   services      [-- COMMAND…]: start private PostgreSQL, MariaDB and Prometheus servers for tests, run COMMAND
                 with their addresses, stop them; without a command, print the addresses and run until interrupted
   try-api       try the native API of a real server with requests made from its description
+  book          [--check [PAGE…]]: build the book into target/book; with --check, run every block of code in it
   sdk-venv      make the virtual environment of the SDK suite and print its interpreter
 
 `test` takes `--no-sdk` to leave the SDK suite and the kill ledger out, and `-- ARGS` to pass ARGS to pytest.";
@@ -66,6 +68,7 @@ fn dispatch(args: &[String]) -> anyhow::Result<()> {
         "deny" => tools::deny(),
         "features" => tools::features().map(|note| say::line(&note)),
         "kill-ledger" => ledger::run(rest),
+        "book" => book::run(rest),
         "try-api" => api::run(),
         "fuzz" => fuzz::run(rest),
         "services" => services::run(rest),

@@ -28,6 +28,13 @@ const NEXTEST: Tool = Tool { name: "cargo-nextest", version: "0.9.136", argument
 
 const HACK: Tool = Tool { name: "cargo-hack", version: "0.6.41", arguments: &["--debug"] };
 
+const MDBOOK: Tool = Tool {
+    name: "mdbook",
+    version: "0.5.4",
+    // It neither serves nor watches here.
+    arguments: &["--debug", "--no-default-features", "--features", "search"],
+};
+
 /// Crates whose tests also run with each of their features alone: those that people choose features of.
 const FEATURED: &[&str] = &["cov-core", "cov-client", "cov-triggers"];
 
@@ -52,6 +59,15 @@ pub(crate) fn deny() -> anyhow::Result<()> {
 /// When it is neither there nor can be built.
 pub(crate) fn nextest() -> anyhow::Result<PathBuf> {
     find_or_build(&NEXTEST)
+}
+
+/// The path of mdbook.
+///
+/// # Errors
+///
+/// When it is neither there nor can be built.
+pub(crate) fn mdbook() -> anyhow::Result<PathBuf> {
+    find_or_build(&MDBOOK)
 }
 
 /// Checks each crate by itself, as one who depends on it alone builds it: with each feature alone, with none, with all.

@@ -69,6 +69,8 @@
 
 extern crate self as cov;
 
+#[cfg(doctest)]
+mod book;
 #[cfg(feature = "client")]
 mod dispatch;
 mod electron;
