@@ -66,10 +66,10 @@ impl Handle {
         &self.shared
     }
 
-    /// Whether requests are served; false while the server is stopping.
+    /// Whether new dispatches are taken; false while the server is stopping.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.shared.closing.is_cancelled() && !self.shared.committer.is_gone()
+        !self.shared.draining.is_cancelled() && !self.shared.committer.is_gone()
     }
 
     /// How much there is to do now. Asks no store.
@@ -186,7 +186,7 @@ impl Handle {
     /// # Errors
     /// There is no such dispatch or node.
     pub async fn cancel(&self, dispatch: &DispatchId, nodes: &[NodeId]) -> Result<(), Error> {
-        self.check_open()?;
+        self.check_serving()?;
         self.ask(dispatch, |reply| Message::Cancel(nodes.to_vec(), reply)).await
     }
 
@@ -200,7 +200,7 @@ impl Handle {
         node: NodeId,
         child: &DispatchId,
     ) -> Result<(), Error> {
-        self.check_open()?;
+        self.check_serving()?;
         self.summary(child).await?;
         self.check_node(dispatch, node).await?;
         self.check_link(dispatch, node, child).await?;
@@ -218,7 +218,7 @@ impl Handle {
         address: AssetAddress,
         length: Option<u64>,
     ) -> Result<Upload, Error> {
-        self.check_open()?;
+        self.check_serving()?;
         let summary = self.summary(dispatch).await?;
         check_node_in(&summary, address.node)?;
         let asset = self.shared.store.asset(dispatch, address).await?;

@@ -25,9 +25,7 @@ impl Handle {
         statuses: Vec<Status>,
         dry_run: bool,
     ) -> Result<Purged, Error> {
-        if self.shared().closing.is_cancelled() {
-            return Err(Error::Stopping);
-        }
+        self.check_serving()?;
         if let Some(status) = statuses.iter().find(|status| !status.is_terminal()) {
             let what = format!("a dispatch that is {status} has not ended and cannot be purged");
             return Err(Error::IllegalState { what });
@@ -50,9 +48,12 @@ impl Handle {
     /// # Errors
     /// A stored content is damaged, or the store is unavailable or has no space for its snapshot.
     pub async fn backup(&self) -> Result<Box<dyn BackupReader>, Error> {
-        if self.shared().closing.is_cancelled() {
-            return Err(Error::Stopping);
-        }
+        self.check_serving()?;
         Ok(self.shared().store.backup().await?)
+    }
+
+    /// Whether what is there can still be changed, if nothing new can come.
+    pub(crate) fn check_serving(&self) -> Result<(), Error> {
+        if self.shared().closing.is_cancelled() { Err(Error::Stopping) } else { Ok(()) }
     }
 }

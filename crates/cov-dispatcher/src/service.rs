@@ -56,7 +56,9 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     /// Owners and what they do beside themselves.
     pub(crate) tasks: TaskTracker,
-    /// Cancelled first: new requests are refused, waiting ones are answered.
+    /// Cancelled first: new dispatches are refused.
+    pub(crate) draining: CancellationToken,
+    /// Cancelled next: new requests are refused, waiting ones are answered.
     pub(crate) closing: CancellationToken,
     /// Cancelled later: owners end where they stand.
     pub(crate) stopping: CancellationToken,
@@ -162,6 +164,7 @@ pub async fn start(options: Options, parts: Parts) -> Result<(Handle, Service), 
         registry: Registry::default(),
         admission,
         tasks: TaskTracker::new(),
+        draining: CancellationToken::new(),
         closing: CancellationToken::new(),
         stopping,
         gates: Gates::default(),
@@ -183,10 +186,22 @@ pub async fn start(options: Options, parts: Parts) -> Result<(Handle, Service), 
 }
 
 impl Service {
+    /// Refuses new dispatches and lets no more tasks begin. Those that run go on, and what is
+    /// there can be asked for.
+    pub fn drain(&self) {
+        self.shared.draining.cancel();
+        self.shared.admission.close();
+    }
+
+    /// Returns when no task is under way. Cancelling the wait is safe.
+    pub async fn idle(&self) {
+        self.shared.admission.idle().await;
+    }
+
     /// Refuses new requests and answers those that wait. Tasks go on.
     pub fn close(&self) {
+        self.drain();
         self.shared.closing.cancel();
-        self.shared.admission.close();
     }
 
     /// Stops: no more tasks begin, those under way may end within `grace`, the rest is left to

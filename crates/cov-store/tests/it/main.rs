@@ -18,3 +18,5 @@ mod opening;
 mod retention;
 #[cfg(test)]
 mod traced;
+#[cfg(test)]
+mod upgrades;

@@ -46,7 +46,7 @@ async fn a_newer_schema_and_a_changed_one_are_refused() {
         drop(SqliteStore::open(folder.path()).await.unwrap());
         tamper(folder.path(), statement).await;
         let refused = SqliteStore::open(folder.path()).await.unwrap_err();
-        assert!(matches!(refused, Error::Refused(_)), "{refused:?}");
+        assert!(matches!(refused, Error::Schema(_)), "{refused:?}");
         assert!(refused.to_string().contains("schema"), "{refused}");
     }
 }
