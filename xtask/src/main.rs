@@ -14,6 +14,7 @@ mod repo;
 mod run;
 mod say;
 mod services;
+mod soak;
 mod suite;
 mod system;
 mod tidy;
@@ -37,6 +38,7 @@ cargo xtask <command>
   kill-ledger   [--kills N] [--dispatches N] [--seed N]: kill the server while it works; nothing may be lost
   services      [-- COMMAND…]: start private PostgreSQL, MariaDB and Prometheus servers for tests, run COMMAND
                 with their addresses, stop them; without a command, print the addresses and run until interrupted
+  soak          [--minutes N]: half of what a server can do, for 30 minutes or so many; what grows that should not?
   try-api       try the native API of a real server with requests made from its description
   book          [--check [PAGE…]]: build the book into target/book; with --check, run every block of code in it
   sdk-venv      make the virtual environment of the SDK suite and print its interpreter
@@ -72,6 +74,7 @@ fn dispatch(args: &[String]) -> anyhow::Result<()> {
         "try-api" => api::run(),
         "fuzz" => fuzz::run(rest),
         "services" => services::run(rest),
+        "soak" => soak::run(rest),
         "sdk-venv" => python::print_sdk_interpreter(),
         "help" | "--help" | "-h" => {
             say::line(HELP);
