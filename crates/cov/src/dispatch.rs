@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::Error;
 use crate::graph::Lattice;
 use crate::program::Program;
+use crate::runner;
 
 /// Largest result that is taken into memory. Bytes.
 const RESULT_BYTES_MAX: usize = 1024 * 1024 * 1024;
@@ -26,13 +27,18 @@ pub struct Dispatched<T> {
 }
 
 impl<T> Lattice<T> {
-    /// The graph as a client sends it, with this program if it has electrons in Rust. Sending the same one again makes no
-    /// second dispatch.
+    /// The graph as a client sends it, with this program if it has electrons in Rust. Sending the
+    /// same one again makes no second dispatch.
     ///
     /// # Errors
-    /// `Program`: the program cannot read itself.
+    /// `NotInitialised`: a server could not run the program; `Program`: it cannot read itself.
     ///
     /// ```
+    /// let lattice = cov::graph::build("constant", || 42i64)?;
+    /// let refused = lattice.into_workflow().unwrap_err();
+    /// assert!(matches!(refused, cov::Error::NotInitialised));
+    ///
+    /// cov::runner::init();
     /// let lattice = cov::graph::build("constant", || 42i64)?;
     /// let workflow = lattice.into_workflow()?;
     /// assert_eq!(workflow.dispatch_id().as_str().len(), 36);
@@ -41,6 +47,9 @@ impl<T> Lattice<T> {
     pub fn into_workflow(self) -> Result<Workflow, Error> {
         if !self.needs_program() {
             return Ok(Workflow::new(self.bundle().clone()));
+        }
+        if !runner::is_initialised() {
+            return Err(Error::NotInitialised);
         }
         let program = Program::current()?;
         let address = AssetAddress::of_dispatch(AssetKey::Program);

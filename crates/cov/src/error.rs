@@ -47,6 +47,13 @@ pub enum Error {
     /// The graph cannot be written down.
     #[error("the workflow has no JSON form")]
     Bundle(#[from] cov_core::bundle::Error),
+    /// A server could not run this program's electrons: [`runner::init`](crate::runner::init) was
+    /// not called.
+    #[error(
+        "a server cannot run this program's electrons: the first line of its `main` must be \
+         `cov::runner::init()`"
+    )]
+    NotInitialised,
     /// Two electrons have the same name.
     #[error(
         "two electrons are named `{name}`: {first} and {second}; give one of them another `name`"
@@ -94,6 +101,7 @@ impl Error {
             | Self::Keyword { .. }
             | Self::Manifest { .. }
             | Self::Bundle(_)
+            | Self::NotInitialised
             | Self::SameName { .. } => ErrorKind::Invalid,
             Self::NotCompleted { .. } => ErrorKind::Conflict,
             Self::Program(_) => ErrorKind::Internal,

@@ -24,6 +24,7 @@ pub use context::{Context, context};
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Tells a program that it shall be a runner.
 pub const VARIABLE: &str = "COV_RUNNER";
@@ -36,6 +37,14 @@ pub const EXIT_UNUSABLE: i32 = 78;
 
 /// Payloads up to this travel in frames, if the server does not say otherwise. Bytes.
 const INLINE_BYTES_MAX: usize = 128 * 1024;
+
+static INITIALISED: AtomicBool = AtomicBool::new(false);
+
+/// Whether [`init`] was called, so that a server can run this program's electrons.
+#[cfg(feature = "client")]
+pub(crate) fn is_initialised() -> bool {
+    INITIALISED.load(Ordering::Relaxed)
+}
 
 /// Lets a server run this program's electrons: the first line of `main`. Returns at once when the
 /// program was started by somebody else; never returns when it was started as a runner.
@@ -52,6 +61,7 @@ const INLINE_BYTES_MAX: usize = 128 * 1024;
 #[expect(clippy::exit, reason = "a runner has done all it is for")]
 pub fn init() {
     let electrons = crate::electrons();
+    INITIALISED.store(true, Ordering::Relaxed);
     let is_runner = std::env::var_os(VARIABLE).is_some_and(|value| !value.is_empty());
     match electrons {
         Ok(electrons) if is_runner => std::process::exit(serve::main(electrons, &Settings::read())),
