@@ -19,6 +19,7 @@ pub mod executor;
 pub mod frames;
 pub mod graph;
 pub mod ids;
+pub mod json;
 pub mod manifest;
 pub mod pickle;
 pub mod platform;

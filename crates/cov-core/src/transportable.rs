@@ -298,10 +298,12 @@ impl TransportableObject {
     /// Encodes plain data as JSON.
     ///
     /// # Errors
-    /// The value has no JSON form, such as a map whose keys are no strings.
+    /// The value has no JSON form, such as a number that is infinite, or a map whose keys are no
+    /// strings.
     pub fn from_json<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
-        let text = serde_json::to_string(value).map_err(Error::Json)?;
-        Ok(Self::encoded(Encoding::Json, text.clone(), text.into_bytes()))
+        let text = crate::json::to_vec(value).map_err(Error::Json)?;
+        let printed = String::from_utf8_lossy(&text).into_owned();
+        Ok(Self::encoded(Encoding::Json, printed, text))
     }
 
     /// Encodes a value for another Rust program; `printed` is what people see of it.

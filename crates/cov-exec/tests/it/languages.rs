@@ -136,6 +136,22 @@ async fn arguments_are_put_together_from_values_in_any_encoding() {
 }
 
 #[tokio::test]
+async fn results_of_python_alone_are_put_together_in_python() {
+    let mut bench = Bench::new(1);
+    let document = json!({
+        "electron": "cov::collect",
+        "output": "json",
+        "args": [{"tuple": [{"values": 2}, {"present": "value"}]}],
+    });
+    let values = vec![plain(&json!(1)), archive(pickled_text("text")), plain(&json!({}))];
+    let object = completed(bench.run(named(&document, values)).await);
+    assert_eq!(json_of(&object), json!([[1, "text"], {}]));
+    let document = json!({"electron": "cov::collect", "output": "json"});
+    let object = completed(bench.run(named(&document, vec![plain(&json!([2]))])).await);
+    assert_eq!(json_of(&object), json!([2]));
+}
+
+#[tokio::test]
 async fn plain_data_comes_back_as_json() {
     let mut bench = Bench::new(1);
     let source = "

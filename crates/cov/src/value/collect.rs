@@ -9,7 +9,7 @@ use cov_core::array::Array;
 use cov_core::pickle::Pickle;
 use cov_core::transportable::{Encoding, TransportableObject};
 
-use super::{Leaf, NoCrossing, archive, encode};
+use super::{Leaf, NoCrossing, archive};
 use crate::shape::Shape;
 
 /// Longest printed form of what was put together. Bytes.
@@ -169,10 +169,14 @@ fn bincode_of(leaf: &Leaf) -> Result<&[u8], NoCrossing> {
 }
 
 fn json_of_array(leaf: &Leaf) -> Result<Cow<'_, [u8]>, NoCrossing> {
-    let array = Array::from_npy(&leaf.object.data);
-    let array =
-        array.map_err(|error| NoCrossing(format!("the output of node {}: {error}", leaf.node)))?;
-    Ok(Cow::Owned(encode(&array, Encoding::Json)?.data.to_vec()))
+    let refused = |reason: &dyn std::fmt::Display| {
+        let node = leaf.node;
+        NoCrossing(format!(
+            "the output of node {node}, encoded as array, cannot be brought into json: {reason}"
+        ))
+    };
+    let array = Array::from_npy(&leaf.object.data).map_err(|error| refused(&error))?;
+    cov_core::json::to_vec(&array).map(Cow::Owned).map_err(|error| refused(&error))
 }
 
 fn json_of(leaf: &Leaf) -> Result<Cow<'_, [u8]>, NoCrossing> {

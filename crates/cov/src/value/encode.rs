@@ -24,7 +24,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
     let data = match encoding {
         Encoding::Bincode => bincode::serde::encode_to_vec(value, bincode::config::standard())
             .map_err(|e| refused(&e))?,
-        Encoding::Json => serde_json::to_vec(value).map_err(|e| refused(&e))?,
+        Encoding::Json => cov_core::json::to_vec(value).map_err(|e| refused(&e))?,
         Encoding::Array => cov_core::array::to_npy(value).map_err(|e| refused(&e))?,
         Encoding::Cloudpickle => return Err(refused(&"only Python writes it")),
     };

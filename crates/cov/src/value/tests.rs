@@ -184,6 +184,21 @@ fn arrays_are_read_and_brought_into_json() {
 }
 
 #[test]
+fn numbers_that_json_would_lose_are_refused() {
+    let error = encode(&[1.0, f64::NAN], Encoding::Json).unwrap_err().to_string();
+    let said = "a value of type `[f64; 2]` cannot be encoded as json: JSON has no number `NaN`";
+    assert!(error.starts_with(said), "{error}");
+    let array = leaf(3, &[f64::NAN], Encoding::Array);
+    let error = collect(&Shape::Value, &[array], Encoding::Json).unwrap_err().to_string();
+    let said = "the output of node 3, encoded as array, cannot be brought into json: JSON has no";
+    assert!(error.starts_with(said), "{error}");
+    for encoding in [Encoding::Bincode, Encoding::Array] {
+        let crossed = leaf(1, &vec![f64::INFINITY], encoding);
+        assert_eq!(read::<Vec<f64>>(&Shape::Value, &[crossed]), Ok(vec![f64::INFINITY]));
+    }
+}
+
+#[test]
 fn a_lying_length_is_an_error_and_no_allocation() {
     // Read as a text, the number is a length of 2^62 bytes.
     let number = leaf(1, &(1u64 << 62), Encoding::Bincode);
