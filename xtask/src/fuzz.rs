@@ -1,9 +1,11 @@
 //! `fuzz`: builds the fuzz targets with a nightly compiler and runs them for a while.
 //!
-//! Needs no cargo-fuzz: the flags below are all that it would add.
+//! Needs no cargo-fuzz: the flags below are all that it would add. What a target has found worth keeping stays in
+//! `fuzz/corpus`, so that the next run goes on from there; `fuzz/seeds` holds what every run begins with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use anyhow::Context as _;
 
@@ -20,6 +22,16 @@ const HOST: &str = "x86_64-unknown-linux-gnu";
 /// Seconds per target, unless the command line says otherwise.
 const SECONDS: &str = "60";
 
+/// Seconds per target in the test command, unless this variable says otherwise.
+const STEP_SECONDS: &str = "20";
+const STEP_VARIABLE: &str = "COV_FUZZ_SECONDS";
+
+/// Most memory of one target. MiB.
+const MEMORY_MIB: &str = "2048";
+
+/// Targets that run side by side.
+const TOGETHER: usize = 2;
+
 /// Runs `fuzz [TARGET|all] [SECONDS]`.
 ///
 /// # Errors
@@ -32,24 +44,74 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let mut names = targets(&folder)?;
     names.retain(|name| wanted == "all" || wanted == name);
     anyhow::ensure!(!names.is_empty(), "no target `{wanted}` in fuzz/fuzz_targets");
-    let mut build = Command::new("cargo");
-    build.args(["+nightly", "build", "--release", "--target", HOST]).env("RUSTFLAGS", FLAGS);
-    run::logged("fuzz build", build.current_dir(&folder))
-        .context("fuzzing needs a nightly compiler: rustup toolchain install nightly")?;
+    build(&folder)?;
     for name in names {
-        let corpus = folder.join("corpus").join(&name);
-        std::fs::create_dir_all(&corpus)?;
-        let artifacts = folder.join("artifacts").join(&name);
-        std::fs::create_dir_all(&artifacts)?;
-        let program = folder.join("target").join(HOST).join("release").join(&name);
-        let mut fuzz = Command::new(program);
-        fuzz.arg(&corpus).arg(format!("-max_total_time={seconds}")).arg("-print_final_stats=1");
-        fuzz.arg(format!("-artifact_prefix={}/", artifacts.display()));
-        let text = run::logged(&format!("fuzz {name}"), &mut fuzz)?;
-        let units = text.lines().find(|line| line.contains("number_of_executed_units"));
-        say::line(&format!("fuzz {name}: {}", units.unwrap_or("ran").trim()));
+        let units = one(&folder, &name, seconds)?;
+        say::line(&format!("fuzz {name}: {units} inputs"));
     }
     Ok(())
+}
+
+/// Runs every target for a short while.
+///
+/// # Errors
+///
+/// When a target finds something; when `must` is set, also when there is no nightly compiler.
+pub(crate) fn step(must: bool) -> anyhow::Result<String> {
+    if run::text(Command::new("cargo").args(["+nightly", "--version"])).is_err() && !must {
+        return Ok("skipped: no nightly compiler".to_owned());
+    }
+    let seconds = std::env::var(STEP_VARIABLE).unwrap_or_else(|_| STEP_SECONDS.to_owned());
+    let folder = repo::root().join("fuzz");
+    let names = Mutex::new(targets(&folder)?);
+    build(&folder)?;
+    let outcomes = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..TOGETHER {
+            scope.spawn(|| {
+                while let Some(name) = names.lock().ok().and_then(|mut names| names.pop()) {
+                    let outcome = one(&folder, &name, &seconds);
+                    outcomes.lock().map(|mut outcomes| outcomes.push(outcome)).ok();
+                }
+            });
+        }
+    });
+    let outcomes = outcomes.into_inner().map_err(|_poisoned| anyhow::anyhow!("a run broke off"))?;
+    let number = outcomes.len();
+    let units: anyhow::Result<Vec<u64>> = outcomes.into_iter().collect();
+    let sum: u64 = units?.into_iter().sum();
+    Ok(format!("{number} targets, {seconds} s each, {sum} inputs"))
+}
+
+fn build(folder: &Path) -> anyhow::Result<()> {
+    let mut build = Command::new("cargo");
+    build.args(["+nightly", "build", "--release", "--target", HOST]).env("RUSTFLAGS", FLAGS);
+    run::logged("fuzz build", build.current_dir(folder))
+        .context("fuzzing needs a nightly compiler: rustup toolchain install nightly")?;
+    Ok(())
+}
+
+/// Runs one target; returns how many inputs it has tried.
+fn one(folder: &Path, name: &str, seconds: &str) -> anyhow::Result<u64> {
+    let place = |kind: &str| -> anyhow::Result<PathBuf> {
+        let place = folder.join(kind).join(name);
+        std::fs::create_dir_all(&place)?;
+        Ok(place)
+    };
+    let program = folder.join("target").join(HOST).join("release").join(name);
+    let mut fuzz = Command::new(program);
+    fuzz.arg(place("corpus")?);
+    let seeds = folder.join("seeds").join(name);
+    fuzz.args(seeds.is_dir().then_some(seeds));
+    fuzz.arg(format!("-max_total_time={seconds}"));
+    fuzz.arg(format!("-rss_limit_mb={MEMORY_MIB}"));
+    fuzz.arg(format!("-artifact_prefix={}/", place("artifacts")?.display()));
+    // An input that takes this long is a finding.
+    fuzz.args(["-timeout=10", "-print_final_stats=1"]);
+    let text = run::logged(&format!("fuzz {name}"), &mut fuzz)?;
+    let line = text.lines().find(|line| line.contains("number_of_executed_units"));
+    let units = line.and_then(|line| line.rsplit(' ').next()).and_then(|units| units.parse().ok());
+    units.with_context(|| format!("{name} did not say how much it has tried"))
 }
 
 fn targets(folder: &Path) -> anyhow::Result<Vec<String>> {

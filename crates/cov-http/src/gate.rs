@@ -23,6 +23,7 @@ const TURN_WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Gate {
     access: Access,
+    upload_bytes_max: u64,
     registrations: Semaphore,
     uploads: Semaphore,
     others: Semaphore,
@@ -32,6 +33,7 @@ impl Gate {
     pub(crate) fn new(access: Access, limits: &Limits) -> Self {
         Self {
             access,
+            upload_bytes_max: limits.upload_bytes.saturating_add(limits.manifest_bytes),
             registrations: Semaphore::new(limits.registrations),
             uploads: Semaphore::new(limits.uploads),
             others: Semaphore::new(limits.requests),
@@ -63,10 +65,11 @@ pub(crate) async fn pass(
 ) -> Response {
     let route = Route::of(&request);
     let id = request.extensions().get::<RequestId>().cloned();
-    let caller = match access::check(&gate.access, &route, &mut request).await {
-        Ok(caller) => caller,
-        Err(refusal) => return refusal.into_response(),
-    };
+    let caller =
+        match access::check(&gate.access, &route, &mut request, gate.upload_bytes_max).await {
+            Ok(caller) => caller,
+            Err(refusal) => return refusal.into_response(),
+        };
     let _turn = match gate.enter(route.class()).await {
         Ok(turn) => turn,
         Err(refusal) => return refusal.into_response(),

@@ -37,7 +37,7 @@ pub use crate::body::BodyMemory;
 pub use crate::covalent::StagingArchive;
 pub use crate::listener::Listener;
 pub use crate::metrics::{Metrics, Scrape};
-pub use crate::options::{Limits, Options};
+pub use crate::options::{ContinueTrace, Limits, Options};
 pub use crate::serve::serve;
 pub use crate::tls::{Tls, TlsError};
 pub use crate::triggers::Triggers;
@@ -100,11 +100,12 @@ fn checked(routes: Router, options: Options) -> Router {
         .merge(v3::access_routes(options.access.clone(), options.limits.clone()));
     let options = Arc::new(options);
     let counted = options.metrics.clone();
+    let ids = request_id::Ids::new(options.continue_trace);
     routes
         .layer(from_fn_with_state(gate, gate::pass))
         .layer(from_fn_with_state(options, guard::check))
         .layer(from_fn(error::render))
-        .layer(from_fn_with_state(request_id::Ids::new(), request_id::name_request))
+        .layer(from_fn_with_state(ids, request_id::name_request))
         .layer(from_fn_with_state(counted, metrics::count))
 }
 

@@ -23,7 +23,13 @@ pub struct Options {
     pub access: Access,
     /// Where requests are counted.
     pub metrics: Metrics,
+    /// Who hears of traces that clients have begun.
+    pub continue_trace: Option<ContinueTrace>,
 }
+
+/// Told of the span of a request, and of the `traceparent` that came with it: W3C Trace Context,
+/// checked.
+pub type ContinueTrace = fn(&tracing::Span, &str);
 
 impl Options {
     /// Counts requests and connections there.

@@ -11,6 +11,7 @@ use axum::response::Response;
 use cov_core::time::Clock;
 use cov_dispatcher::store::access::{AccessStore, AuditEntry};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::{Admitted, Inner};
 use crate::routes::Route;
@@ -45,6 +46,8 @@ enum Message {
     Row(AuditEntry),
     /// Answered when everything before it is written, or was tried.
     Flush(oneshot::Sender<()>),
+    /// The writer ends when it comes to this, and lets go of the store.
+    End,
 }
 
 /// Takes rows.
@@ -52,10 +55,11 @@ enum Message {
 pub(super) struct Audit {
     sender: mpsc::Sender<Message>,
     lost: Arc<AtomicU64>,
+    writing: tokio::sync::Mutex<JoinHandle<()>>,
 }
 
 impl Audit {
-    /// Begins to write; ends when it is dropped.
+    /// Begins to write; ends when it is closed or dropped.
     pub(super) fn start(
         store: Arc<dyn AccessStore>,
         clock: Arc<dyn Clock>,
@@ -64,8 +68,8 @@ impl Audit {
         let (sender, waiting) = mpsc::channel(WAITING_MAX);
         let lost = Arc::new(AtomicU64::new(0));
         let writer = Writer { store, clock, life, waiting, lost: Arc::clone(&lost) };
-        tokio::spawn(writer.run());
-        Self { sender, lost }
+        let writing = tokio::sync::Mutex::new(tokio::spawn(writer.run()));
+        Self { sender, lost, writing }
     }
 
     fn put(&self, entry: AuditEntry) {
@@ -89,8 +93,19 @@ impl Audit {
         }
     }
 
+    /// Writes what is left and lets go of the store. What comes later is lost.
     pub(super) async fn close(&self) {
-        self.flush().await;
+        let ended = async {
+            let mut writing = self.writing.lock().await;
+            if self.sender.send(Message::End).await.is_ok()
+                && let Err(error) = (&mut *writing).await
+            {
+                tracing::error!(%error, "the audit ended badly");
+            }
+        };
+        if tokio::time::timeout(CLOSE_WAIT, ended).await.is_err() {
+            tracing::error!("the audit cannot be written");
+        }
     }
 }
 
@@ -114,24 +129,26 @@ impl Writer {
                 }
             };
             let Some(first) = first else { return };
-            let (rows, flushed) = self.gather(first).await;
+            let (rows, last) = self.gather(first).await;
             self.write(rows).await;
-            if let Some(done) = flushed {
+            match last {
                 // An error means that nobody waits any more.
-                done.send(()).ok();
+                Some(Message::Flush(done)) => done.send(()).unwrap_or(()),
+                Some(Message::End) => return,
+                Some(Message::Row(_)) | None => {}
             }
         }
     }
 
-    /// What comes within a moment, or until somebody waits for it.
-    async fn gather(&mut self, first: Message) -> (Vec<AuditEntry>, Option<oneshot::Sender<()>>) {
+    /// The rows that come within a moment, or until somebody waits for them: then also for what.
+    async fn gather(&mut self, first: Message) -> (Vec<AuditEntry>, Option<Message>) {
         let mut rows = Vec::new();
         let mut next = Some(first);
         let end = tokio::time::Instant::now() + LINGER;
         while let Some(message) = next.take() {
             match message {
                 Message::Row(row) => rows.push(row),
-                Message::Flush(done) => return (rows, Some(done)),
+                other @ (Message::Flush(_) | Message::End) => return (rows, Some(other)),
             }
             if rows.len() >= TOGETHER_MAX {
                 break;

@@ -80,12 +80,15 @@ pub(crate) async fn check(
     access: &Access,
     route: &Route,
     request: &mut Request,
+    upload_bytes_max: u64,
 ) -> Result<Option<Admitted>, Refusal> {
     let Some(inner) = access.inner() else { return Ok(None) };
     let caller = inner.identify(route, request)?;
     inner.count(&caller)?;
     if route.is_intake() {
-        inner.space.check(announced(request.headers())).await?;
+        // What is over the limit of its route is refused for that.
+        let size = Some(announced(request.headers())).filter(|size| *size <= upload_bytes_max);
+        inner.space.check(size.unwrap_or(0)).await?;
     }
     if caller.needs_signatures()
         && let Some(base) = request.extensions_mut().get_mut::<Base>()

@@ -40,8 +40,6 @@ pub(super) struct Space {
 struct Measured {
     usage: Usage,
     until: Instant,
-    /// What was announced since.
-    coming: u64,
 }
 
 impl Space {
@@ -49,17 +47,21 @@ impl Space {
         Self { store, quotas, measured: Mutex::default(), measuring: tokio::sync::Mutex::default() }
     }
 
-    /// Refuses a request that brings `size` bytes if they have no room.
+    /// Refuses a request that announces `size` bytes if they have no room. What others have
+    /// announced does not count: it may never come, and a lie would lock everybody out.
     pub(super) async fn check(&self, size: u64) -> Result<(), Refusal> {
         if self.quotas == Quotas::default() {
             return Ok(());
         }
-        let known = self.fresh(size);
-        let usage = match known {
+        let usage = match self.fresh() {
             Some(usage) => usage,
-            None => self.measure(size).await?,
+            None => self.measure().await?,
         };
-        self.judge(usage)
+        self.judge(Usage {
+            contents: usage.contents.saturating_add(size),
+            free: usage.free.saturating_sub(size),
+            ..usage
+        })
     }
 
     fn judge(&self, usage: Usage) -> Result<(), Refusal> {
@@ -81,17 +83,15 @@ impl Space {
         Ok(())
     }
 
-    /// What is used with `size` more, by the last measure.
-    fn fresh(&self, size: u64) -> Option<Usage> {
-        let mut measured = lock(&self.measured);
-        let known = measured.as_mut().filter(|known| Instant::now() < known.until)?;
-        known.coming = known.coming.saturating_add(size);
-        Some(with(known.usage, known.coming))
+    /// What is used, by the last measure.
+    fn fresh(&self) -> Option<Usage> {
+        let measured = *lock(&self.measured);
+        measured.filter(|known| Instant::now() < known.until).map(|known| known.usage)
     }
 
-    async fn measure(&self, size: u64) -> Result<Usage, Refusal> {
+    async fn measure(&self) -> Result<Usage, Refusal> {
         let _one_at_a_time = self.measuring.lock().await;
-        if let Some(usage) = self.fresh(size) {
+        if let Some(usage) = self.fresh() {
             return Ok(usage);
         }
         let begin = Instant::now();
@@ -101,15 +101,7 @@ impl Space {
         })?;
         let took = begin.elapsed();
         let until = begin + MEASURE_LIFE.max(took.saturating_mul(MEASURE_SHARE));
-        *lock(&self.measured) = Some(Measured { usage, until, coming: size });
-        Ok(with(usage, size))
-    }
-}
-
-fn with(usage: Usage, coming: u64) -> Usage {
-    Usage {
-        contents: usage.contents.saturating_add(coming),
-        free: usage.free.saturating_sub(coming),
-        ..usage
+        *lock(&self.measured) = Some(Measured { usage, until });
+        Ok(usage)
     }
 }

@@ -19,7 +19,7 @@ use cov_dispatcher::sublattice::{BuiltLattice, SublatticeFormat};
 use super::manifest;
 use super::names::parse_object_key;
 
-/// Most bytes of files that one archive may hold.
+/// Most bytes that one archive may have.
 const FILES_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Most members that one archive may hold.
@@ -54,7 +54,8 @@ impl StagingArchive {
         let text = layout.object_string();
         output.seek(SeekFrom::Start(text.start)).map_err(|error| error.to_string())?;
         let archive = DecoderReader::new(output.take(text.end - text.start), &STANDARD);
-        let files = read_files(archive)?;
+        // Names that have a member of their own are read into memory too, and are no files.
+        let files = read_files(archive.take(FILES_BYTES_MAX))?;
         let (folder, manifest) = find_manifest(&files)?;
         let manifest::Sent { manifest, .. } = manifest::parse(manifest, self.nodes_max)
             .map_err(|refusal| format!("its manifest is refused: {}", refusal.public_detail()))?;
@@ -168,6 +169,50 @@ mod tests {
         assert!(!built.manifest.nodes.is_empty());
         assert_eq!(built.assets.len(), built.manifest.assets.len());
         assert_eq!(built.manifest.dispatch_id, None);
+    }
+
+    /// An archive with one member, whose header may say anything.
+    fn member(name: &[u8], kind: tar::EntryType, size: u64, content: &[u8]) -> Vec<u8> {
+        let mut header = tar::Header::new_gnu();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name);
+        header.as_old_mut().linkname[..11].copy_from_slice(b"/etc/passwd");
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_mode(0o600);
+        header.set_cksum();
+        let mut bytes = [header.as_bytes().as_slice(), content].concat();
+        bytes.resize(bytes.len().next_multiple_of(512) + 1024, 0);
+        bytes
+    }
+
+    #[test]
+    fn hostile_archives_are_refused_and_reach_no_file() {
+        use base64::Engine as _;
+        use tar::EntryType as Kind;
+        let format = StagingArchive { nodes_max: 100 };
+        let manifest = b"manifest.json".as_slice();
+        let (honest, huge) = (2, u64::from(u32::MAX));
+        for (what, bytes) in [
+            ("a symbolic link", member(manifest, Kind::Symlink, 0, b"")),
+            ("a hard link", member(manifest, Kind::Link, 0, b"")),
+            ("a device", member(manifest, Kind::Char, 0, b"")),
+            ("a sparse file", member(manifest, Kind::GNUSparse, huge, b"")),
+            ("a length that lies", member(manifest, Kind::Regular, huge, b"{}")),
+            ("a long name that lies", member(b"x", Kind::GNULongName, huge, b"{}")),
+            ("an extension that lies", member(b"x", Kind::XHeader, huge, b"{}")),
+            ("another name", member(b"../../manifest.jso", Kind::Regular, honest, b"{}")),
+            ("no manifest", member(b"../manifest.json", Kind::Regular, honest, b"{}")),
+            ("an absolute path", member(b"/etc/manifest.json", Kind::Regular, honest, b"{}")),
+            (
+                "a nested archive",
+                member(manifest, Kind::Regular, 1536, &member(manifest, Kind::Regular, 0, b"")),
+            ),
+            ("nothing but zeros", vec![0; 1 << 20]),
+        ] {
+            let output = built(&STANDARD.encode(bytes));
+            let reason = format.read(&output).unwrap_err();
+            assert!(!reason.is_empty() && reason.len() < 500, "{what}: {reason}");
+        }
     }
 
     #[test]
