@@ -167,11 +167,12 @@ impl Handle {
         self.check_open()?;
         let (handle, dispatch) = (self.clone(), dispatch.clone());
         // Also when the caller goes away: the gate opens when it is known what became of it.
-        let starting = self.shared.tasks.spawn(async move {
+        let starting = async move {
             let _no_upload_is_stored = handle.shared.gates.for_start(&dispatch).await;
             handle.complete_assets(&dispatch).await?;
             handle.ask_owners(&dispatch, Message::Start).await
-        });
+        };
+        let starting = self.shared.tasks.spawn(tracing::Instrument::in_current_span(starting));
         match timeout(self.shared.options.reply_timeout, starting).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => Err(Error::Internal(format!("a start ended badly: {error}"))),

@@ -113,7 +113,9 @@ pub(crate) enum Purpose {
 pub(crate) fn spawn(shared: &Arc<Shared>, dispatch: DispatchId, purpose: Purpose) -> Live {
     let (mailbox, messages) = mpsc::channel(MAILBOX_MESSAGES_MAX);
     let live = Live { mailbox: mailbox.clone(), retired: CancellationToken::new() };
-    let span = tracing::info_span!("dispatch", dispatch.id = %dispatch);
+    // It outlives the request that brings it about, so it stands beside that, not below it.
+    let span = tracing::info_span!(parent: None, "dispatch", dispatch.id = %dispatch);
+    span.follows_from(tracing::Span::current());
     let shared = Arc::clone(shared);
     let tracker = shared.tasks.clone();
     tracker.spawn(run(shared, dispatch, mailbox, messages, purpose).instrument(span));

@@ -63,7 +63,7 @@ fn run(args: &Args, extend: impl FnOnce(Builder) -> Builder) -> Result<(), Error
     if args.with_parent.is_some_and(|parent| !end_with(parent)) {
         return Ok(());
     }
-    crate::telemetry::install(&config);
+    let _telemetry = crate::telemetry::install(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -153,7 +153,8 @@ impl Builder {
         };
         let (quit, quitting) = oneshot::channel();
         let options = access::http_options(&config, &address, gate.clone());
-        let options = options.measured(meters.shown(Some(handle.clone()), store));
+        let mut options = options.measured(meters.shown(Some(handle.clone()), store));
+        options.continue_trace = crate::telemetry::continue_trace();
         let limits = options.limits.clone();
         let router = cov_http::router(handle.clone(), triggers, options);
         let serving = tokio::spawn(async move {

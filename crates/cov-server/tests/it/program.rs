@@ -112,8 +112,14 @@ fn lines(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
 
 /// Sends a whole request and returns the whole answer.
 pub(crate) fn get(address: SocketAddr, path: &str) -> String {
+    get_with(address, path, "")
+}
+
+/// As [`get`], with further lines in the head.
+pub(crate) fn get_with(address: SocketAddr, path: &str, head: &str) -> String {
     let mut stream = connect(address);
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\n{head}connection: close\r\n\r\n")
+        .unwrap();
     answer(stream)
 }
 

@@ -140,3 +140,24 @@ fn data_of_a_newer_release_is_refused_and_left_alone() {
     assert_eq!(refused.out, Vec::<String>::new());
     assert!(std::fs::read(&database).unwrap() == before, "the database was written to");
 }
+
+/// A line in the log leads to its request, and to the trace that the request came from.
+#[test]
+fn log_lines_of_a_request_carry_its_id_and_its_trace() {
+    let data = tempfile::tempdir().unwrap();
+    let options = ["--log-format", "json", "--log-level", "cov_http=debug"];
+    let (server, address) = Program::serve(data.path(), &options);
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let head = format!("traceparent: 00-{trace}-00f067aa0ba902b7-01\r\n");
+    let answer = crate::program::get_with(address, "/healthz", &head);
+    let id = answer.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap();
+    server.send(Signal::TERM);
+    let ended = server.end();
+    let lines = ended.errors.lines().map(|line| serde_json::from_str(line).expect(line));
+    let answered: Vec<serde_json::Value> =
+        lines.filter(|line: &serde_json::Value| line["message"] == "request answered").collect();
+    assert_eq!(answered.len(), 1, "{}", ended.errors);
+    let span = &answered[0]["span"];
+    assert_eq!((&span["request.id"], &span["trace.id"]), (&id.into(), &trace.into()), "{span}");
+    assert_eq!(answered[0]["http.status"], 200);
+}
