@@ -92,7 +92,7 @@ impl<'a> Inputs<'a> {
             Form::Line | Form::Text => {
                 let mut bytes = Bounded(Vec::new());
                 self.copy(input, &mut bytes)?;
-                let text = String::from_utf8(bytes.0).map_err(|_| {
+                let text = String::from_utf8(bytes.0).map_err(|_no_text| {
                     Failed::task(format!(
                         "{} is no text: hand it over as a file",
                         self.called(input.input)

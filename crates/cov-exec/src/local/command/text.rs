@@ -72,8 +72,8 @@ fn letter(from: &mut dyn BufRead) -> io::Result<char> {
 fn unit(from: &mut dyn BufRead) -> io::Result<u16> {
     let mut digits = [0; 4];
     from.read_exact(&mut digits)?;
-    let digits = str::from_utf8(&digits).map_err(|_| broken())?;
-    u16::from_str_radix(digits, 16).map_err(|_| broken())
+    let digits = str::from_utf8(&digits).map_err(|_no_digits| broken())?;
+    u16::from_str_radix(digits, 16).map_err(|_no_digits| broken())
 }
 
 /// Writes a piece of a text as it stands within quotes. Pieces may end within a character.
