@@ -6,5 +6,6 @@ mod compile_errors;
 mod program;
 #[cfg(test)]
 mod runner;
-#[cfg(all(test, feature = "client"))]
+#[cfg(test)]
+#[cfg(feature = "client")]
 mod served;
