@@ -67,7 +67,7 @@ pub(super) async fn run(context: &Context, dispatch: &Dispatch) -> Result<Code, 
         registered.push(client.register_trigger(&dictionary).await.map_err(told)?.record.id);
     }
     if dispatch.wait {
-        let follow = Follow { context, client: &client, quiet: dispatch.quiet, cancels: false };
+        let follow = Follow { context, client: &client, quiet: dispatch.quiet, own_log: None };
         return follow.to_the_end(&accepted.dispatch_id).await;
     }
     let status = accepted.status;

@@ -123,7 +123,8 @@ async fn on_server(
     };
     let dispatch = dispatch.map_err(|source| Error::Refused { what: "the run", source })?;
     keep.remember(&dispatch, run)?;
-    let follow = Follow { context, client: &client, quiet: run.quiet, cancels: true };
+    let log = keep.folder().join("server.log");
+    let follow = Follow { context, client: &client, quiet: run.quiet, own_log: Some(&log) };
     follow.to_the_end(&dispatch).await
 }
 

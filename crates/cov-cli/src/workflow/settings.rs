@@ -99,7 +99,9 @@ fn scalar(example: Option<&Scalar>, text: &str) -> Result<Scalar, &'static str> 
             "false" => Ok(Scalar::Bool(false)),
             _ => Err("true or false"),
         },
-        Some(Scalar::Int(_)) => text.parse().map(Scalar::Int).map_err(|_| "a whole number"),
+        Some(Scalar::Int(_)) => {
+            text.parse().map(Scalar::Int).map_err(|_no_number| "a whole number")
+        }
         Some(Scalar::Float(_)) => match text.parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(Scalar::Float(number)),
             Ok(_) | Err(_) => Err("a number"),

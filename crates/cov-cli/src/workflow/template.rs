@@ -216,7 +216,7 @@ fn target(inner: &str, span: Span) -> Result<Target, Fault> {
         let is_letter = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == '-';
         !word.is_empty() && word.chars().all(is_letter)
     };
-    if !words.iter().all(|word| is_word(&word)) {
+    if !words.iter().all(is_word) {
         return Err(Fault::new(span, format!("`{inner}` is no reference"))
             .help("a reference is names with dots between them, like `${{ params.city }}`"));
     }

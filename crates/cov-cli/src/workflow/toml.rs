@@ -64,5 +64,5 @@ fn integer(number: &DeInteger<'_>, span: Span) -> Result<Value, Fault> {
     let digits = number.as_str().replace('_', "");
     i64::from_str_radix(&digits, number.radix())
         .map(Value::Int)
-        .map_err(|_| Fault::new(span, "the number is too large for 64 bits"))
+        .map_err(|_too_large| Fault::new(span, "the number is too large for 64 bits"))
 }

@@ -241,6 +241,41 @@ fn a_run_that_is_killed_takes_its_server_along_and_can_go_on() {
 }
 
 #[test]
+fn a_server_that_is_killed_under_a_run_is_told_and_the_run_can_go_on() {
+    let place = Place::new();
+    let marker = place.path("marker");
+    let script = format!("test -e {0} && exit 0; touch {0}; sleep 3600", marker.display());
+    let (mut child, pid, errors) = waiting(&place, &script);
+    until("the task does not come that far", || marker.exists());
+    let server = server_below(child.id());
+    kill_process(Pid::from_raw(server).unwrap(), Signal::KILL).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    until("the task outlives the server", || !lives(pid));
+    let said: Vec<String> = errors.lines().map(Result::unwrap).collect();
+    let told = said.iter().any(|line| line.contains("the server of this run has ended"));
+    assert!(told, "{said:?}");
+    let [folder] = runs(&place).try_into().unwrap();
+    let fifo = place.path("fifo");
+    let heard = std::thread::spawn(move || fs::read_to_string(fifo).unwrap());
+    let said = place.cov(&format!("run --resume {}", folder.display()));
+    assert_eq!((said.code, said.out.as_str()), (0, ""), "{}", said.errors);
+    assert_ne!(heard.join().unwrap().trim(), pid.to_string());
+}
+
+/// The server that a run has started.
+fn server_below(run: u32) -> i32 {
+    let entries = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name());
+    let mut pids = entries.filter_map(|name| name.to_str()?.parse::<i32>().ok());
+    let parent = format!(" {run} ");
+    let is_below = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let behind = stat.rsplit(')').next().unwrap_or_default();
+        behind.get(2..).is_some_and(|rest| rest.starts_with(&parent))
+    };
+    pids.find(is_below).expect("the run has a server")
+}
+
+#[test]
 fn the_example_of_an_etl_reports_on_its_tables() {
     let place = Place::new();
     example(&place, "etl");
@@ -310,4 +345,61 @@ fn a_file_is_sent_to_a_server() {
     assert_eq!(said.code, 1);
     assert!(said.errors.contains("a failed: "), "{}", said.errors);
     assert!(said.errors.contains("exited with code 4"), "{}", said.errors);
+}
+
+#[test]
+fn tasks_are_tried_again_and_ended_in_time() {
+    let place = Place::new();
+    let text = r#"
+        [tasks.flaky]
+        workdir = "."
+        retries = 3
+        run = "echo try >> tries; test $(wc -l < tries) -ge 3; wc -l < tries"
+        [tasks.slow]
+        needs = ["flaky"]
+        time_limit = "200ms"
+        run = "sleep 3600"
+        [tasks.never]
+        needs = ["slow"]
+        run = "true"
+    "#;
+    write(&place, "policy.toml", text);
+    let output = place.command("--json run policy.toml --quiet").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = last(&output);
+    let [failure] = told["failures"].as_array().unwrap().as_slice() else { panic!("{told}") };
+    assert_eq!(failure["task"], json!("slow"));
+    let why = failure["error"].as_str().unwrap();
+    assert!(why.contains("time limit") || why.contains("time_limit"), "{why}");
+    assert_eq!(fs::read_to_string(place.path("tries")).unwrap().lines().count(), 3);
+}
+
+#[test]
+fn functions_stand_beside_commands() {
+    let place = Place::new();
+    let module = "def total(texts, scale, *, name):\n\
+                  \x20   return {name: sum(int(text) for text in texts) * scale}\n";
+    write(&place, "sums.py", module);
+    let text = r#"
+        params.scale = 10
+        [tasks.part]
+        foreach = [1, 2, 3]
+        run = ["echo", "${{ item }}"]
+        [tasks.total]
+        python = "sums:total"
+        args = ["${{ tasks.part }}", "${{ params.scale }}"]
+        kwargs = { name = "sum" }
+        [tasks.shown]
+        run = "cat ${{ tasks.total.file }}; echo; echo ${{ tasks.total }}"
+    "#;
+    write(&place, "both.toml", text);
+    let python = std::env::var("COV_TEST_PYTHON").unwrap_or_else(|_none| {
+        assert!(std::env::var_os("CI").is_none(), "COV_TEST_PYTHON is not set");
+        "python3".to_owned()
+    });
+    let mut command = place.command("run both.toml --quiet --python");
+    command.arg(python).env("PATH", std::env::var_os("PATH").unwrap());
+    let said = place.said(&command.output().unwrap());
+    let expected = "{\"sum\":60}\n{\"sum\":60}\n".to_owned();
+    assert_eq!((said.code, said.out), (0, expected), "{}", said.errors);
 }

@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
-use cov_client::{Client, Event, Events, Node};
+use cov_client::{Client, Event, Events, Kind, Node};
 use cov_core::asset::{AssetAddress, AssetKey};
 use cov_core::graph::NodeKind;
 use cov_core::ids::{DispatchId, NodeId};
@@ -27,7 +28,7 @@ const LINES_MAX: usize = 500;
 const FAILURES_MAX: usize = 10;
 
 /// How much of a failure is told. Bytes.
-const FAILURE_BYTES_MAX: u64 = 16 * 1024;
+const FAILURE_BYTES_MAX: usize = 16 * 1024;
 
 /// How much of a result is printed. Bytes.
 const RESULT_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -75,8 +76,8 @@ pub(crate) struct Follow<'a> {
     pub(crate) context: &'a Context,
     pub(crate) client: &'a Client,
     pub(crate) quiet: bool,
-    /// Whether an interrupt cancels it.
-    pub(crate) cancels: bool,
+    /// The log of the server, if it is one for this alone: then an interrupt cancels the dispatch.
+    pub(crate) own_log: Option<&'a Path>,
 }
 
 /// A task that is followed.
@@ -97,7 +98,7 @@ struct Shown {
 impl Follow<'_> {
     /// Follows it, prints what came of it, and says how this program ends.
     pub(crate) async fn to_the_end(&self, dispatch: &DispatchId) -> Result<Code, Error> {
-        let told = |error| self.context.told(error);
+        let told = |error| self.told(error);
         let status = tokio::select! {
             status = self.progress(dispatch) => status.map_err(told)?,
             interrupted = tokio::signal::ctrl_c() => {
@@ -113,8 +114,19 @@ impl Follow<'_> {
         Ok(if status == Status::Completed { Code::Done } else { Code::Failed })
     }
 
+    /// An error of the client, as it is told here.
+    fn told(&self, error: cov_client::Error) -> Error {
+        match (self.own_log, error.kind()) {
+            (Some(log), Kind::Unreachable | Kind::TimedOut) => Error::Impossible {
+                said: "the server of this run has ended, or does not answer".to_owned(),
+                hint: format!("its log is {}", log.display()),
+            },
+            _ => self.context.told(error),
+        }
+    }
+
     async fn interrupted(&self, dispatch: &DispatchId) -> Result<Code, Error> {
-        if !self.cancels {
+        if self.own_log.is_none() {
             say(&format!("it goes on: cov watch {dispatch}"));
             return Ok(Code::Interrupted);
         }
@@ -127,7 +139,7 @@ impl Follow<'_> {
         };
         tokio::select! {
             summary = cancelled => {
-                let status = summary.map_err(|error| self.context.told(error))?.status;
+                let status = summary.map_err(|error| self.told(error))?.status;
                 if !self.quiet {
                     say(&status.to_string());
                 }
@@ -222,10 +234,11 @@ impl Follow<'_> {
             let failed = nodes.into_iter().filter(|node| node.status == Status::Failed);
             for node in failed.take(FAILURES_MAX) {
                 let error = AssetAddress::of_node(node.node_id, AssetKey::Error);
-                let text = self.client.read_asset(dispatch, error, ..FAILURE_BYTES_MAX).await;
+                let text =
+                    self.client.read_asset(dispatch, error, ..FAILURE_BYTES_MAX as u64).await;
                 let text = match text {
                     Ok(text) => {
-                        let bytes = text.collect(FAILURE_BYTES_MAX as usize).await?;
+                        let bytes = text.collect(FAILURE_BYTES_MAX).await?;
                         String::from_utf8_lossy(&bytes).trim_end().to_owned()
                     }
                     // One that failed without a word.

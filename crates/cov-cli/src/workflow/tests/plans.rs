@@ -323,3 +323,20 @@ fn the_schema_is_the_committed_one() {
     let committed = std::fs::read_to_string(path).unwrap();
     assert_eq!(committed, schema, "write it with COV_WRITE_SCHEMA=1");
 }
+
+#[test]
+fn the_files_in_the_documentation_are_right() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/workflow-files.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let blocks = page.split("```").skip(1).step_by(2).filter_map(|block| block.split_once('\n'));
+    let mut count = 0;
+    for (language, text) in blocks {
+        // The others are parts of files.
+        if matches!(language, "toml" | "yaml") && text.contains("tasks") {
+            let parsed = parse(&format!("page.{language}"), text);
+            parsed.unwrap_or_else(|faults| panic!("{}", super::shown(&faults)));
+            count += 1;
+        }
+    }
+    assert_eq!(count, 4);
+}
