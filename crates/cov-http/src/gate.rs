@@ -16,9 +16,6 @@ use crate::error::Refusal;
 use crate::request_id::RequestId;
 use crate::routes::{Class, Route};
 
-/// How long a request waits for its turn before it is refused.
-const TURN_WAIT: Duration = Duration::from_secs(5);
-
 /// What stands in front of every handler.
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -27,6 +24,7 @@ pub(crate) struct Gate {
     registrations: Semaphore,
     uploads: Semaphore,
     others: Semaphore,
+    turn_wait: Duration,
 }
 
 impl Gate {
@@ -37,6 +35,7 @@ impl Gate {
             registrations: Semaphore::new(limits.registrations),
             uploads: Semaphore::new(limits.uploads),
             others: Semaphore::new(limits.requests),
+            turn_wait: limits.turn_wait,
         }
     }
 
@@ -47,7 +46,7 @@ impl Gate {
             Class::Upload => &self.uploads,
             Class::Other => &self.others,
         };
-        match tokio::time::timeout(TURN_WAIT, turns.acquire()).await {
+        match tokio::time::timeout(self.turn_wait, turns.acquire()).await {
             Ok(Ok(permit)) => Ok(Some(permit)),
             Ok(Err(_closed)) => Err(Refusal::new(ErrorCode::Stopping, "the server is stopping")),
             Err(_too_long) => {

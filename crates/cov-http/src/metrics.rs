@@ -179,7 +179,7 @@ mod tests {
         const ROUNDS: u32 = 50_000;
         let metrics = Metrics::register(&mut Registry::default());
         let route = "/api/v2/dispatches/{dispatch}/electrons/{node}/assets/{key}";
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         (0..ROUNDS).for_each(|_| metrics.answered("GET", route.to_owned(), 200, 0.001));
         let each = begin.elapsed() / ROUNDS;
         println!("{each:?} for a request");

@@ -66,6 +66,8 @@ pub struct Limits {
     pub uploads: usize,
     /// Most other requests at once, without those that wait for the end of a dispatch.
     pub requests: usize,
+    /// How long a request waits for its turn, when so many are under way.
+    pub turn_wait: Duration,
     /// What bodies may take together while they are read and parsed.
     pub body_memory: BodyMemory,
     /// Longest wait for a request's headers, also on an idle connection.
@@ -96,6 +98,7 @@ impl Default for Limits {
             registrations: 256,
             uploads: 1_024,
             requests: 2_048,
+            turn_wait: Duration::from_secs(5),
             body_memory: BodyMemory::new(1 << 30),
             header_wait: Duration::from_secs(30),
             body_wait: Duration::from_secs(30),

@@ -178,4 +178,10 @@ pub trait AccessStore: Debug + Send + Sync + 'static {
     /// # Errors
     /// The disk does not answer.
     async fn usage(&self) -> Result<Usage, Error>;
+
+    /// The same without the contents, which count as nothing: cheap, however many there are.
+    ///
+    /// # Errors
+    /// The disk does not answer.
+    async fn usage_without_contents(&self) -> Result<Usage, Error>;
 }

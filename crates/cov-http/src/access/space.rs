@@ -95,7 +95,11 @@ impl Space {
             return Ok(usage);
         }
         let begin = Instant::now();
-        let usage = self.store.usage().await.map_err(|error| {
+        let usage = match self.quotas.disk {
+            0 => self.store.usage_without_contents().await,
+            _ => self.store.usage().await,
+        };
+        let usage = usage.map_err(|error| {
             tracing::error!(%error, "the space that is used cannot be measured");
             Refusal::new(ErrorCode::StoreUnavailable, "the space cannot be measured")
         })?;

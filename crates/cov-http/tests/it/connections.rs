@@ -121,3 +121,32 @@ async fn a_refused_client_that_is_still_sending_reads_its_answer() {
     assert_eq!(server.ask(foreign.body(large)).await.status, 403);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_request_beyond_the_limit_of_its_kind_waits_for_its_turn_and_is_refused_then() {
+    let turn_wait = Duration::from_millis(50);
+    let limits = Limits { uploads: 1, registrations: 1, turn_wait, ..Limits::default() };
+    let server = with(limits).await;
+    let dispatch = server.register(&manifest(vec![task(0, "a", b"f")], vec![])).await;
+    let path = format!("/api/v0/files/{dispatch}/node_0/function.tobj");
+    for target in [format!("PUT {path}"), "POST /api/v2/dispatches".to_owned()] {
+        // Answered as soon as it is read: by then the one before it has its turn.
+        let head = format!("{target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n");
+        let mut first = connect(&server, &head).await;
+        let (method, path) = target.split_once(' ').unwrap();
+        let refused = loop {
+            let answer = server.ask(Ask::new(method, path).body("f")).await;
+            if answer.status == 503 {
+                break answer;
+            }
+        };
+        assert!(refused.headers.contains(&("retry-after".into(), "1".into())), "{refused:?}");
+        assert_eq!(server.get("/api/v3/dispatches").await.status, 200, "others have their turn");
+        first.write_all(b"f").await.unwrap();
+        let mut answer = [0; 12];
+        timeout(PATIENCE, first.read_exact(&mut answer)).await.unwrap().unwrap();
+        assert!(!answer.ends_with(b"503"), "who had its turn is served");
+        assert_ne!(server.ask(Ask::new(method, path).body("f")).await.status, 503);
+    }
+    server.stop().await;
+}

@@ -132,10 +132,20 @@ impl AccessStore for SqliteStore {
     }
 
     async fn usage(&self) -> Result<Usage, Error> {
+        self.measured(size_of_contents).await
+    }
+
+    async fn usage_without_contents(&self) -> Result<Usage, Error> {
+        self.measured(|_| Ok(0)).await
+    }
+}
+
+impl SqliteStore {
+    async fn measured(&self, contents: fn(&Path) -> io::Result<u64>) -> Result<Usage, Error> {
         let spool = self.files.spool().to_path_buf();
         let measured = tokio::task::spawn_blocking(move || {
             let data = spool.parent().unwrap_or(&spool);
-            measure(data).map_err(from_io)
+            measure(data, contents).map_err(from_io)
         });
         flatten(measured.await)
     }
@@ -246,14 +256,18 @@ fn read_audit(row: AuditColumns) -> (u64, AuditEntry) {
     (number.cast_unsigned(), AuditEntry { at, who, origin, action, target, status, request })
 }
 
-fn measure(data: &Path) -> io::Result<Usage> {
+fn measure(data: &Path, contents: fn(&Path) -> io::Result<u64>) -> io::Result<Usage> {
     let mut database = 0;
     for suffix in ["", "-wal", "-shm"] {
         database += fs::metadata(data.join(format!("{DATABASE}{suffix}"))).map_or(0, |m| m.len());
     }
     let system = rustix::fs::statvfs(data)?;
-    let contents = size_below(&data.join("contents"))? + size_below(&data.join("spool"))?;
+    let contents = contents(data)?;
     Ok(Usage { database, contents, free: system.f_bavail.saturating_mul(system.f_frsize) })
+}
+
+fn size_of_contents(data: &Path) -> io::Result<u64> {
+    Ok(size_below(&data.join("contents"))? + size_below(&data.join("spool"))?)
 }
 
 /// What is gone by the time it is looked at counts as nothing.

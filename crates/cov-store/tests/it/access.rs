@@ -118,4 +118,5 @@ async fn what_is_used_is_measured() {
     std::fs::write(folder.path().join("contents/ab/x"), [0; 5000]).unwrap();
     let after = store.usage().await.unwrap();
     assert_eq!(after.contents, before.contents + 5000);
+    assert_eq!(store.usage_without_contents().await.unwrap().contents, 0);
 }
