@@ -143,7 +143,6 @@ impl ServerOptions {
 mod tests {
     use clap::Parser as _;
 
-    use super::*;
     use crate::args::{Args, Command};
 
     fn line(given: &[&str]) -> Vec<String> {

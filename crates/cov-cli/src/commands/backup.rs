@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cov_client::RetryPolicy;
+use cov_client::{Client, RetryPolicy};
 use cov_core::backup::{Inventory, Reader};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;

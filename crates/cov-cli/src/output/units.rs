@@ -11,7 +11,8 @@ use super::Screen;
 pub(crate) fn duration(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
-        0 if span.as_millis() == 0 => "0 ms".to_owned(),
+        0 if span.is_zero() => "0 ms".to_owned(),
+        0 if span.as_millis() == 0 => "<1 ms".to_owned(),
         0 => format!("{} ms", span.as_millis()),
         1..60 => format!("{}.{} s", seconds, span.subsec_millis() / 100),
         _ => in_units(seconds),

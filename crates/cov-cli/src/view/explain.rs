@@ -10,7 +10,7 @@ use cov_core::status::Status;
 use serde::Serialize;
 
 use super::short;
-use super::tree::{fault_in_words, heading, name_of};
+use super::tree::{COMMANDS, fault_in_words, heading, name_of};
 use crate::analysis::{Analysis, analyse};
 use crate::output::units::{count, duration, percent};
 use crate::output::{Cell, Report, Screen, Table, Tone};
@@ -163,7 +163,9 @@ impl Explanation {
         let dispatch = short(&self.facts.dispatch.summary.dispatch_id);
         let mut lines = Vec::new();
         for Failed { node_id, name, failure } in &self.failures {
-            let fault = fault_in_words(failure.fault);
+            let node = self.facts.dispatch.nodes.get(node_id.index());
+            let executor = node.map_or("", |node| node.executor.as_str());
+            let fault = fault_in_words(failure.fault, executor);
             lines.push(format!("node {node_id} {}, {fault}:", screen.paint(Tone::Bad, name)));
             let message: Vec<&str> = failure.message.trim_end().lines().collect();
             let from = message.len().saturating_sub(LINES_MAX);
@@ -173,7 +175,7 @@ impl Explanation {
             if printed {
                 lines.push(format!("  `cov logs {dispatch} {node_id}` shows what it printed"));
             }
-            if failure.fault == Some(Fault::Task) {
+            if failure.fault == Some(Fault::Task) && !matches!(executor, COMMANDS | "rust") {
                 lines.push(format!(
                     "  `cov replay {dispatch} {node_id} --debug` runs it again in a debugger"
                 ));
@@ -452,7 +454,7 @@ mod tests {
         2 parse    0 ms  3 min 17 s   99 %  ███████████████████
 
         Findings
-            • 1 node is ready; the server runs 1 task at once, 1 of this dispatch, and 3 dispatches under way besides
+        • 1 node is ready; the server runs 1 task at once, 1 of this dispatch, and 3 dispatches under way besides
         • node 2 parse has been running for 3 min 17 s; `cov logs 3f2a9c10 2 --follow` shows what it prints
         ");
         let (mut dispatch, edges) = samples::running();

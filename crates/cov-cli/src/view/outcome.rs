@@ -70,7 +70,10 @@ impl Report for Outcome {
 
     fn text(&self, screen: &Screen) -> String {
         match (&self.value, &self.printed) {
-            (Some(Plain::Text(text)), _) if self.raw => text.clone(),
+            // The line break at its end comes with every report.
+            (Some(Plain::Text(text)), _) if self.raw => {
+                text.strip_suffix('\n').unwrap_or(text).to_owned()
+            }
             (Some(value), _) => match screen.width {
                 Some(width) => value.pretty(width, ITEMS_MAX),
                 None => serde_json::to_string(value)

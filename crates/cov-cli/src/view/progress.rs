@@ -266,7 +266,9 @@ impl Report for Ended {
         let line = format!("{} {} {}{span}, {nodes}", self.name, begin, screen.status(self.status));
         match self.status {
             Status::Failed => {
-                let error = self.error.as_deref().unwrap_or_default().lines().take(5);
+                // The first line only says that tasks have failed.
+                let error = self.error.as_deref().unwrap_or_default().lines();
+                let error = error.filter(|line| !line.ends_with(':')).take(5);
                 let lines: Vec<String> = error.map(|line| format!("  {line}")).collect();
                 format!(
                     "{line}, {} failed\n{}\n`cov explain {begin}` says more",

@@ -22,6 +22,9 @@ const EQUALS_MIN: usize = 4;
 /// Larger graphs are shown by name and not as a tree, unless all of it is asked for.
 const TREE_NODES_MAX: usize = 2_000;
 
+/// The executor of commands.
+pub(crate) const COMMANDS: &str = "command";
+
 /// One dispatch with its nodes.
 #[derive(Debug, Serialize)]
 pub(crate) struct Shown {
@@ -112,8 +115,11 @@ pub(crate) fn heading(dispatch: &Dispatch, screen: &Screen) -> String {
     if let Some(parent) = &summary.parent_dispatch_id {
         lines.push(format!("a sub-dispatch of {parent}"));
     }
-    let error = dispatch.error.iter().flat_map(|error| error.lines()).take(5);
-    lines.extend(error.map(|line| screen.paint(Tone::Bad, line)));
+    // Failed nodes are told with their states; only what has none is told here.
+    if !dispatch.nodes.iter().any(|node| node.status == Status::Failed) {
+        let error = dispatch.error.iter().flat_map(|error| error.lines()).take(5);
+        lines.extend(error.map(|line| screen.paint(Tone::Bad, line)));
+    }
     lines.join("\n")
 }
 
@@ -130,8 +136,9 @@ fn label(prefix: &str, node: &Node) -> String {
 }
 
 /// Whose fault a failure is, in words for its users.
-pub(crate) fn fault_in_words(fault: Option<Fault>) -> &'static str {
+pub(crate) fn fault_in_words(fault: Option<Fault>, executor: &str) -> &'static str {
     match fault {
+        Some(Fault::Task) if executor == COMMANDS => "your command",
         Some(Fault::Task) => "your code",
         Some(Fault::Runner) => "its process died",
         Some(Fault::Executor) => "executor",
@@ -145,15 +152,15 @@ pub(crate) fn fault_in_words(fault: Option<Fault>) -> &'static str {
 fn note(node: &Node) -> String {
     let mut notes = Vec::new();
     if node.status == Status::Failed && node.fault.is_some() {
-        notes.push(fault_in_words(node.fault).to_owned());
+        notes.push(fault_in_words(node.fault, &node.executor).to_owned());
     }
     let running = usize::from(!matches!(node.status, Status::Failed | Status::NewObject));
     let tries = node.failed_attempts as usize + running;
     if tries > 1 {
         notes.push(count(tries, "attempt"));
     }
-    if node.executor != "local" && !matches!(node.kind, NodeKind::Parameter | NodeKind::Postprocess)
-    {
+    let runs = !matches!(node.kind, NodeKind::Parameter | NodeKind::Postprocess);
+    if runs && !matches!(node.executor.as_str(), "local" | COMMANDS) {
         notes.push(format!("on {}", node.executor));
     }
     if let Some(below) = &node.sub_dispatch_id {
@@ -351,7 +358,6 @@ mod tests {
         assert_snapshot!(shown(samples::failed()).text(&screen), @"
         etl  3f2a9c10-7d1e-4a53-9a8e-0c51e7a1b2d3
         FAILED after 19.9 s, 3 of 6 nodes complete, registered 3 min ago
-        node 3 (parse): ValueError: bad row 17
 
         NODE         STATUS      TOOK
         1 load       COMPLETED  2.0 s

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{id_chars, short};
-use crate::output::units::{moment, time};
+use crate::output::units::{duration, moment, time};
 use crate::output::{Cell, Report, Screen, Table, Tone};
 
 /// Some triggers.
@@ -93,7 +93,10 @@ fn watched(trigger: &Trigger) -> String {
         Some(other) => Some(other.to_string()),
     };
     match trigger.record.name.as_str() {
-        "TimeTrigger" => text("time_gap").map(|gap| format!("every {gap} s")),
+        "TimeTrigger" => settings.get("time_gap").and_then(Value::as_f64).and_then(|gap| {
+            let gap = std::time::Duration::try_from_secs_f64(gap).ok()?;
+            Some(format!("every {}", duration(gap)))
+        }),
         "CronTrigger" => text("cron").map(|cron| match text("time_zone") {
             Some(zone) if zone != "UTC" => format!("{cron} {zone}"),
             _ => format!("{cron} UTC"),

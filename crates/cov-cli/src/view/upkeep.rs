@@ -103,6 +103,7 @@ pub(crate) struct Database {
     pub(crate) data_dir: PathBuf,
     /// `migrated` or `checked`.
     pub(crate) action: String,
+    #[serde(default)]
     pub(crate) dispatches: u64,
     /// The number of its form.
     pub(crate) schema: i64,

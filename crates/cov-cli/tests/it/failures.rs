@@ -16,8 +16,8 @@ fn a_start_that_fails_shows_the_servers_own_words() {
       help: it said:
             `workers` is `many` (option --workers)
               hint: it must be a number from 1 to [N]
-            0.0.0.0:0 can be reached from other machines, and there is no protection yet: whoever reaches the server can run programs as its user
-              hint: listen on 127.0.0.1, or add --insecure (COV_INSECURE=true) if everybody in that network may do that
+            0.0.0.0:0 can be reached from other machines, and there is no token to log in with
+              hint: make a token with `cov-server --create-token NAME`, or listen on 127.0.0.1; --insecure (COV_INSECURE=true) asks nobody, and lets everybody who reaches the server run programs as its user
             Its log is [HOME]/.local/state/cov/server.log
     ");
     assert_eq!(place.cov("status").code, 3);

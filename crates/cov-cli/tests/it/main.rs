@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod backup;
 #[cfg(test)]
+mod dispatches;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod lifecycle;
@@ -12,5 +14,13 @@ mod options;
 mod place;
 #[cfg(test)]
 mod purge;
+#[cfg(test)]
+mod replay;
+#[cfg(test)]
+mod terminal;
+#[cfg(test)]
+mod tools;
+#[cfg(test)]
+mod triggers;
 #[cfg(test)]
 mod workflows;

@@ -21,9 +21,12 @@ fn both_programs_take_the_same_options() {
     let server = flags(&Command::new(server()).arg("-h").output().unwrap().stdout);
     let only_cov: Vec<_> = cov.difference(&server).collect();
     let only_server: Vec<_> = server.difference(&cov).collect();
-    assert_eq!(only_cov, ["--json"]);
+    assert_eq!(only_cov, ["--color <WHEN>", "--json", "--server <URL>"]);
     // `cov restore` is its own command.
-    assert_eq!(only_server, ["--print-config", "--restore <FILE>", "-V, --version"]);
+    assert_eq!(
+        only_server,
+        ["--create-token <NAME>", "--print-config", "--restore <FILE>", "-V, --version"]
+    );
     assert!(cov.contains("--listen <ADDRESS>"), "{cov:?}");
 }
 

@@ -13,7 +13,7 @@ fn a_running_server_is_purged() {
     assert_eq!(place.cov("start").code, 0);
     let dry = place.cov("purge --older-than 30d --status COMPLETED --dry-run");
     assert_eq!(dry.code, 0, "{}", dry.errors);
-    assert_snapshot!(dry.out, @"Would remove 0 dispatches and 0 contents of 0 bytes.");
+    assert_snapshot!(dry.out, @"Would remove 0 dispatches and 0 contents of 0 B.");
     let json = place.cov("--json purge --older-than 0s --status failed --status CANCELLED");
     assert_eq!(json.code, 0, "{}", json.errors);
     assert_snapshot!(json.out, @r#"{"event":"purged","dry_run":false,"dispatches":0,"contents":0,"bytes":0}"#);

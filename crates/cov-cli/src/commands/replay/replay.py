@@ -67,7 +67,9 @@ def failed(tasks, error: BaseException, debug: bool) -> int:
     """Shows what was raised, and the place of it."""
     if type(error).__name__ == "BdbQuit":
         return 1
-    print(tasks._format(error), end="", file=sys.stderr)
+    # From here on down it is the runner's frames, which it leaves out itself.
+    below = error.__traceback__.tb_next if error.__traceback__ else None
+    print(tasks._format(error.with_traceback(below)), end="", file=sys.stderr)
     if debug and error.__traceback__ is not None:
         pdb.post_mortem(error.__traceback__)
     return 1
