@@ -192,9 +192,8 @@ fn observe(histogram: &Histogram, begin: Option<Timestamp>, end: Option<Timestam
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use cov_core::ids::{AttemptId, NodeId};
+    use tokio::time::Instant;
 
     use super::*;
 

@@ -3,12 +3,15 @@
 
 use std::fs;
 use std::sync::atomic::AtomicU64;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use cov_core::time::Clock as _;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use rustix::process::{Resource, getrlimit};
+
+use crate::clock::SystemClock;
 
 /// Parts of a second in which the system counts a process's time. The same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -34,8 +37,8 @@ impl Process {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let process = Self::default();
         let begun: Gauge<f64, AtomicU64> = Gauge::default();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        begun.set(now.map_or(0.0, |since| since.as_secs_f64()));
+        let now = u64::try_from(SystemClock.now().as_micros()).unwrap_or(0);
+        begun.set(Duration::from_micros(now).as_secs_f64());
         for (name, help, gauge) in [
             ("process_resident_memory_bytes", "Resident memory", &process.memory),
             ("process_open_fds", "Open file descriptors", &process.files),
