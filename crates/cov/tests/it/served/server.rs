@@ -66,6 +66,14 @@ impl Server {
         self.client.get(id).await.unwrap()
     }
 
+    /// Waits until the node of this name is shown as completed.
+    pub(crate) async fn completed(&self, id: &DispatchId, name: &str) {
+        let looking = async {
+            while node(&self.client.get(id).await.unwrap(), name).status != Status::Completed {}
+        };
+        tokio::time::timeout(PATIENCE, looking).await.expect("it does not complete");
+    }
+
     pub(crate) async fn result<T: DeserializeOwned>(&self, id: &DispatchId) -> T {
         let ended = self.ended(id).await;
         assert_eq!(ended.summary.status, Status::Completed, "{:?}", ended.error);
