@@ -34,7 +34,8 @@ cargo xtask <command>
   tidy          fail on what the compiler does not see: module docs, file lengths, marks, leaked shapes and paths
   deny          fail on banned crates, unknown licences and unknown sources (deny.toml)
   features      build and test crates alone, with each of their features alone and with none
-  fuzz          [TARGET|all] [SECONDS]: run the fuzz targets, with a nightly compiler
+  fuzz          [TARGET|all] [SECONDS]: run the fuzz targets, with a nightly compiler; `test` runs each for
+                COV_FUZZ_SECONDS, 20 if not set
   kill-ledger   [--kills N] [--dispatches N] [--seed N]: kill the server while it works; nothing may be lost
   services      [-- COMMAND…]: start private PostgreSQL, MariaDB and Prometheus servers for tests, run COMMAND
                 with their addresses, stop them; without a command, print the addresses and run until interrupted

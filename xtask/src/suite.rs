@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::services::{Missing, Services};
-use crate::{api, book, layers, ledger, python, repo, run, say, system, tidy, tools};
+use crate::{api, book, fuzz, layers, ledger, python, repo, run, say, system, tidy, tools};
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -126,6 +126,7 @@ fn all_groups(options: &Options) -> Vec<Row> {
         rows.push(step("api tester", api::step));
         rows.push(step("sdk suite", || sdk_suite(options, services)));
         rows.push(step("kill ledger", ledger::small));
+        rows.push(step("fuzz", || fuzz::step(options.strict)));
     });
     rows
 }

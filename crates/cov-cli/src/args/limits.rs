@@ -82,3 +82,63 @@ options! {
     /// What stays free on the disk, in bytes [default: 134217728] [env: COV_LIMITS__FREE_BYTES]
     free_bytes, "limits-free-bytes", "BYTES";
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        access: AccessOptions,
+    }
+
+    #[test]
+    fn every_option_is_handed_on() {
+        let given = [
+            "--tls-cert",
+            "/c.pem",
+            "--tls-key",
+            "/k.pem",
+            "--login",
+            "always",
+            "--audit-days",
+            "1",
+            "--limits-body-memory-bytes",
+            "2",
+            "--limits-connections",
+            "3",
+            "--limits-connections-per-address",
+            "4",
+            "--limits-registrations",
+            "5",
+            "--limits-uploads",
+            "6",
+            "--limits-requests",
+            "7",
+            "--limits-requests-per-second",
+            "8",
+            "--limits-refusals-per-minute",
+            "9",
+            "--limits-idle-seconds",
+            "10",
+            "--limits-body-seconds",
+            "11",
+            "--limits-body-bytes-per-second",
+            "12",
+            "--limits-address-seconds",
+            "13",
+            "--limits-disk-bytes",
+            "14",
+            "--limits-database-bytes",
+            "15",
+            "--limits-free-bytes",
+            "16",
+        ];
+        let line = Line::try_parse_from(["cov"].iter().chain(&given)).unwrap();
+        assert_eq!(line.access.words().unwrap(), given);
+        assert_eq!(AccessOptions::default().words().unwrap(), Vec::<OsString>::new());
+    }
+}

@@ -19,6 +19,8 @@ mod replay;
 #[cfg(test)]
 mod terminal;
 #[cfg(test)]
+mod tokens;
+#[cfg(test)]
 mod tools;
 #[cfg(test)]
 mod triggers;
