@@ -6,7 +6,7 @@ mod folder;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use cov_client::{Client, Node};
+use cov_client::Node;
 use cov_core::asset::{AssetAddress, AssetKey};
 use cov_core::graph::{Graph, NodeKind};
 use cov_core::ids::DispatchId;
@@ -54,7 +54,8 @@ pub(super) async fn run(context: &Context, asked: &Replay) -> Result<Code, Error
         Language::Python => {}
         other => return Err(cannot(&id, &node, &other)),
     }
-    call(context, &folder, asked, &node, &client).await
+    folder.describe(&node, &inputs, client.address(), asked.debug)?;
+    call(context, &folder, asked).await
 }
 
 /// Only what has a function can be run.
@@ -112,15 +113,8 @@ fn cannot(id: &DispatchId, node: &Node, language: &Language) -> Error {
     Error::Impossible { said, hint }
 }
 
-async fn call(
-    context: &Context,
-    folder: &Folder,
-    asked: &Replay,
-    node: &Node,
-    client: &Client,
-) -> Result<Code, Error> {
+async fn call(context: &Context, folder: &Folder, asked: &Replay) -> Result<Code, Error> {
     let python = asked.python.clone().unwrap_or_else(python::usual);
-    folder.describe(node, client.address(), asked.debug)?;
     let mut child = Command::new(&python)
         .arg(folder.script())
         .arg(folder.path())

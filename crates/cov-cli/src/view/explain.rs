@@ -319,6 +319,16 @@ fn findings(facts: &Facts, analysis: &Analysis, screen: &Screen) -> Vec<String> 
             duration(begin.since(summary.created_at))
         ));
     }
+    said.extend(under_way(facts, analysis, slots, screen));
+    said
+}
+
+/// What stands out of a dispatch that has not ended.
+fn under_way(facts: &Facts, analysis: &Analysis, slots: u64, screen: &Screen) -> Vec<String> {
+    let summary = &facts.dispatch.summary;
+    let nodes = &facts.dispatch.nodes;
+    let id = short(&summary.dispatch_id);
+    let mut said = Vec::new();
     let waiting = |node: &&Node| {
         node.status == Status::NewObject && analysis.timings[node.node_id.index()].ready.is_some()
     };

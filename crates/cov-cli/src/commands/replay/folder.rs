@@ -40,7 +40,6 @@ const CONTENT_BYTES_MAX: usize = 4 << 30;
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    inputs: std::cell::RefCell<Option<NodeInputs>>,
     _temporary: Option<tempfile::TempDir>,
 }
 
@@ -51,7 +50,6 @@ impl Folder {
             path: path.to_path_buf(),
             source,
         };
-        let inputs = std::cell::RefCell::default();
         if let Some(keep) = keep {
             let mut builder = fs::DirBuilder::new();
             builder
@@ -59,12 +57,12 @@ impl Folder {
                 .mode(0o700)
                 .create(keep)
                 .map_err(|error| failed(keep, error))?;
-            return Ok(Self { path: keep.to_path_buf(), inputs, _temporary: None });
+            return Ok(Self { path: keep.to_path_buf(), _temporary: None });
         }
         let parent = std::env::temp_dir();
         let temporary = tempfile::Builder::new().prefix("cov-replay-").tempdir_in(&parent);
         let temporary = temporary.map_err(|error| failed(&parent, error))?;
-        Ok(Self { path: temporary.path().to_path_buf(), inputs, _temporary: Some(temporary) })
+        Ok(Self { path: temporary.path().to_path_buf(), _temporary: Some(temporary) })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -107,7 +105,6 @@ impl Folder {
                 });
             }
         }
-        *self.inputs.borrow_mut() = Some(inputs.clone());
         Ok(function)
     }
 
@@ -140,7 +137,13 @@ impl Folder {
     }
 
     /// Writes the runner, and what it has to do.
-    pub(super) fn describe(&self, node: &Node, address: &str, debug: bool) -> Result<(), Error> {
+    pub(super) fn describe(
+        &self,
+        node: &Node,
+        inputs: &NodeInputs,
+        address: &str,
+        debug: bool,
+    ) -> Result<(), Error> {
         let package = file(&self.path, "cov_runner");
         fs::create_dir_all(&package).map_err(|source| Error::File {
             what: "the folder",
@@ -151,7 +154,6 @@ impl Folder {
             self.write(&format!("cov_runner/{name}"), text.as_bytes())?;
         }
         self.write("replay.py", SCRIPT.as_bytes())?;
-        let inputs = self.inputs.borrow().clone().unwrap_or_default();
         let args: Vec<_> =
             inputs.args.iter().map(|source| json!([source, input_name(*source)])).collect();
         let kwargs: Vec<_> = inputs
