@@ -331,6 +331,7 @@ fn the_files_in_the_documentation_are_right() {
     let blocks = page.split("```").skip(1).step_by(2).filter_map(|block| block.split_once('\n'));
     let mut count = 0;
     for (language, text) in blocks {
+        let language = language.split(' ').next().unwrap_or_default();
         // The others are parts of files.
         if matches!(language, "toml" | "yaml") && text.contains("tasks") {
             let parsed = parse(&format!("page.{language}"), text);
