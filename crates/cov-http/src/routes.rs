@@ -6,6 +6,8 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
 use cov_core::access::Scope;
 
+use crate::covalent;
+
 /// What a caller needs for a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
@@ -34,76 +36,27 @@ pub(crate) enum Class {
 
 /// What the audit is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+pub(crate) enum Told {
     /// Nothing: it changes nothing, or a row of its own is written with the change.
     Nothing,
     /// This.
     As(&'static str),
 }
 
-type Line = (&'static str, &'static str, Need, Class, Told);
+/// Method, path, what it needs, what it shares a limit with, what the audit is told.
+pub(crate) type Line = (&'static str, &'static str, Need, Class, Told);
 
-const READ: Need = Need::Scope(Scope::Read);
-const DISPATCH: Need = Need::Scope(Scope::Dispatch);
+pub(crate) const READ: Need = Need::Scope(Scope::Read);
+pub(crate) const DISPATCH: Need = Need::Scope(Scope::Dispatch);
 const ADMIN: Need = Need::Scope(Scope::Admin);
 
-/// The routes that differ from the rule.
+/// The routes that differ from the rule; those of Covalent are with it.
 const LINES: &[Line] = &[
     ("GET", "/healthz", Need::Nothing, Class::Free, Told::Nothing),
     ("GET", "/readyz", Need::Nothing, Class::Free, Told::Nothing),
-    ("GET", "/api/triggers/healthcheck", Need::Nothing, Class::Free, Told::Nothing),
     ("GET", "/api/v3/openapi.json", Need::Nothing, Class::Other, Told::Nothing),
     // Says by its signature that it may.
     ("POST", "/api/v3/triggers/{trigger}/webhook", Need::Nothing, Class::Other, Told::Nothing),
-    // Covalent's.
-    ("POST", "/api/draw", READ, Class::Other, Told::Nothing),
-    ("GET", "/api/v2/dispatches", READ, Class::Free, Told::Nothing),
-    ("POST", "/api/v2/dispatches", DISPATCH, Class::Register, Told::As("dispatch.register")),
-    (
-        "POST",
-        "/api/v2/dispatches/{dispatch}/redispatches",
-        DISPATCH,
-        Class::Register,
-        Told::As("dispatch.redispatch"),
-    ),
-    (
-        "PUT",
-        "/api/v2/dispatches/{dispatch}/status",
-        DISPATCH,
-        Class::Other,
-        Told::As("dispatch.start"),
-    ),
-    (
-        "PATCH",
-        "/api/v2/dispatches/{dispatch}/electrons/{node}",
-        DISPATCH,
-        Class::Other,
-        Told::As("dispatch.link"),
-    ),
-    (
-        "POST",
-        "/api/v2/dispatches/{dispatch}/electrons/{node}/assets/{key}",
-        DISPATCH,
-        Class::Other,
-        Told::Nothing,
-    ),
-    (
-        "PUT",
-        "/api/v2/dispatches/{dispatch}/electrons/{node}/job",
-        DISPATCH,
-        Class::Other,
-        Told::As("task.report"),
-    ),
-    ("GET", "/api/v0/files/{*key}", Need::Signed(Scope::Read), Class::Other, Told::Nothing),
-    ("PUT", "/api/v0/files/{*key}", Need::Signed(Scope::Dispatch), Class::Upload, Told::Nothing),
-    (
-        "POST",
-        "/api/triggers/register",
-        Need::Granted(Scope::Dispatch),
-        Class::Other,
-        Told::As("trigger.register"),
-    ),
-    ("POST", "/api/triggers/stop_observe", DISPATCH, Class::Other, Told::As("trigger.stop")),
     // The native API.
     ("POST", "/api/v3/dispatches", DISPATCH, Class::Register, Told::As("dispatch.register")),
     ("POST", "/api/v3/import", DISPATCH, Class::Register, Told::As("dispatch.import")),
@@ -218,7 +171,8 @@ impl Route {
 }
 
 fn line(method: &str, pattern: &str) -> Option<&'static Line> {
-    LINES.iter().find(|line| line.0 == method && line.1 == pattern)
+    let all = LINES.iter().chain(covalent::LINES);
+    all.into_iter().find(|line| line.0 == method && line.1 == pattern)
 }
 
 /// `trigger.pause` for `/api/v3/triggers/{trigger}/pause`, and the like.

@@ -9,6 +9,7 @@ mod files;
 mod holding;
 mod manifest;
 mod names;
+mod needs;
 mod outline;
 mod refused;
 mod sources;
@@ -28,6 +29,7 @@ use crate::Shared;
 use crate::triggers::TriggerShared;
 
 pub(crate) use self::holding::Holding;
+pub(crate) use self::needs::LINES;
 pub(crate) use self::refused::Refused;
 #[cfg(test)]
 pub(crate) use self::refused::told;

@@ -23,8 +23,8 @@ struct Executor {
 
 /// Lists the executors.
 pub(super) async fn list(State(shared): App) -> Json<Executors> {
-    let slots = shared.handle.slots();
-    let names = cov_dispatcher::target::names();
-    let shown = |name: &&str| Executor { name: (*name).to_owned(), slots };
-    Json(Executors { executors: names.iter().map(shown).collect() })
+    let known = shared.handle.executors();
+    let executors =
+        known.shown().map(|(name, slots)| Executor { name: name.to_owned(), slots }).collect();
+    Json(Executors { executors })
 }

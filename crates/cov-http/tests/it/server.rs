@@ -169,7 +169,7 @@ impl TestServer {
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn cov_store::Store>,
             contents: Arc::clone(&store) as Arc<dyn cov_store::Contents>,
-            executor,
+            executors: executor.into(),
             reports,
             sublattices,
             clock,
