@@ -20,7 +20,7 @@ use cov_core::status::Status;
 use cov_core::time::{Clock, Timestamp};
 use cov_dispatcher::store::Blob;
 use cov_dispatcher::sublattice::{BuiltLattice, SublatticeFormat};
-use cov_dispatcher::{Options, Parts};
+use cov_dispatcher::{Executors, Options, Parts};
 use cov_exec::{Executor, Task};
 use cov_store::model::{Change, ChangeSet, DispatchState, NewNode, NodeState, Registration};
 use cov_store::{SqliteStore, Store as _};
@@ -171,7 +171,7 @@ async fn recover(folder: &Path) -> Duration {
     let parts = Parts {
         store: Arc::clone(&store) as _,
         contents: store,
-        executor: Arc::clone(&taken) as _,
+        executors: Executors::new(Arc::clone(&taken) as _),
         reports,
         sublattices: Arc::new(Nothing),
         clock: Arc::new(Ticks(AtomicI64::new(2))),

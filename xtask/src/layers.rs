@@ -97,6 +97,7 @@ const LAYERS: &[Layer] = &[
     ),
     // Examples stand where their users do.
     layer("branch-trigger", &["cov-core", "cov-triggers", "cov-server"], &["cov-triggers"]),
+    layer("device-executor", &["cov-core", "cov-exec", "cov-server"], &["cov-client"]),
     layer("xtask", &[], &[]),
 ];
 
@@ -116,6 +117,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
             "cov-cli",
             "cov-benches",
             "branch-trigger",
+            "device-executor",
         ],
     ),
     ("sqlx", &["cov-store", "cov-triggers", "cov-cli"]),

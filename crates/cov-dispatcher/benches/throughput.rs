@@ -24,7 +24,7 @@ use cov_core::status::Status;
 use cov_core::time::{Clock, Timestamp};
 use cov_dispatcher::store::Blob;
 use cov_dispatcher::sublattice::{BuiltLattice, SublatticeFormat};
-use cov_dispatcher::{Handle, Options, Parts};
+use cov_dispatcher::{Executors, Handle, Options, Parts};
 use cov_exec::{Ending, Event, Executor, Outcome, Payload, Report, Task};
 use cov_store::SqliteStore;
 use tokio::sync::mpsc;
@@ -143,7 +143,7 @@ async fn main() {
     let parts = Parts {
         store: Arc::clone(&store) as _,
         contents: store,
-        executor: Arc::new(Instantly(reporter)),
+        executors: Executors::new(Arc::new(Instantly(reporter))),
         reports,
         sublattices: Arc::new(Nothing),
         clock: Arc::new(Ticks(AtomicI64::new(0))),

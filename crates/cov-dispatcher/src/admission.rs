@@ -1,4 +1,4 @@
-//! Shares the executor's slots among all dispatches, by the engine's scheduler, and knows which
+//! Shares the slots of each executor among all dispatches, by the engine's scheduler, and knows which
 //! attempt belongs to whom. Its lock is held for a few lines at a time, never across an await.
 
 use std::collections::HashMap;
@@ -10,10 +10,11 @@ use cov_exec::Executor;
 use tokio::sync::{Notify, mpsc};
 use tracing::Span;
 
+use crate::executors::{Executors, Pool};
 use crate::metrics::Metrics;
 use crate::owner::Message;
 
-/// The slots of one executor. Cheap to clone.
+/// The slots of all executors. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Admission {
     inner: Arc<Inner>,
@@ -21,7 +22,7 @@ pub struct Admission {
 
 #[derive(Debug)]
 struct Inner {
-    executor: Arc<dyn Executor>,
+    executors: Executors,
     state: Mutex<State>,
     /// Told whenever no attempt is under way any more.
     idle: Notify,
@@ -30,7 +31,8 @@ struct Inner {
 
 #[derive(Debug)]
 struct State {
-    scheduler: Scheduler<DispatchId, Work>,
+    /// One for each executor.
+    schedulers: Vec<Scheduler<DispatchId, Work>>,
     attempts: HashMap<AttemptId, Attempt>,
     closed: bool,
 }
@@ -42,6 +44,8 @@ pub struct Work {
     pub mailbox: mpsc::Sender<Message>,
     /// The node.
     pub node: NodeId,
+    /// The executor that it asks for.
+    pub pool: Pool,
 }
 
 #[derive(Debug)]
@@ -54,30 +58,57 @@ struct Attempt {
     span: Span,
 }
 
+impl State {
+    fn enqueue(&mut self, root: DispatchId, work: Work) {
+        if let Some(scheduler) = self.schedulers.get_mut(work.pool.index()) {
+            scheduler.enqueue(root, work);
+        }
+    }
+
+    fn release(&mut self, pool: Pool) {
+        if let Some(scheduler) = self.schedulers.get_mut(pool.index()) {
+            scheduler.release();
+        }
+    }
+}
+
+/// Takes the free slots of one executor for those whose turn it is.
+fn free_slots(scheduler: &mut Scheduler<DispatchId, Work>) -> impl Iterator<Item = Work> + use<'_> {
+    std::iter::from_fn(|| scheduler.grant())
+}
+
 impl Admission {
-    /// Admission to the slots of `executor`.
+    /// Admission to the slots of `executors`.
     #[must_use]
-    pub fn new(executor: Arc<dyn Executor>, metrics: Metrics) -> Self {
+    pub fn new(executors: Executors, metrics: Metrics) -> Self {
         let state = State {
-            scheduler: Scheduler::new(executor.slots()),
+            schedulers: executors.all().map(|executor| Scheduler::new(executor.slots())).collect(),
             attempts: HashMap::new(),
             closed: false,
         };
         let (state, idle) = (Mutex::new(state), Notify::new());
-        Self { inner: Arc::new(Inner { executor, state, idle, metrics }) }
+        Self { inner: Arc::new(Inner { executors, state, idle, metrics }) }
     }
 
-    /// The executor whose slots these are.
+    /// The executors whose slots these are.
     #[must_use]
-    pub fn executor(&self) -> &Arc<dyn Executor> {
-        &self.inner.executor
+    pub fn executors(&self) -> &Executors {
+        &self.inner.executors
+    }
+
+    /// The executor that has `attempt`. The built-in one, if the attempt is over: it ignores what it
+    /// does not know.
+    #[must_use]
+    pub fn executor_of(&self, attempt: AttemptId) -> &Arc<dyn Executor> {
+        let pool = self.work(attempt).map_or(Pool::BUILTIN, |work| work.pool);
+        self.inner.executors.pool(pool)
     }
 
     /// Queues nodes under their root dispatch; each is granted a slot when its turn comes.
     pub fn enqueue(&self, root: &DispatchId, works: impl IntoIterator<Item = Work>) {
         let mut state = self.lock();
         for work in works {
-            state.scheduler.enqueue(root.clone(), work);
+            state.enqueue(root.clone(), work);
         }
         self.grant(state);
     }
@@ -107,9 +138,9 @@ impl Admission {
     }
 
     /// Gives back a granted slot that nobody uses.
-    pub fn decline(&self) {
+    pub fn decline(&self, pool: Pool) {
         let mut state = self.lock();
-        state.scheduler.release();
+        state.release(pool);
         self.grant(state);
     }
 
@@ -154,7 +185,7 @@ impl Admission {
     #[must_use]
     pub fn load(&self) -> (usize, usize) {
         let state = self.lock();
-        (state.scheduler.queued(), state.attempts.len())
+        (state.schedulers.iter().map(Scheduler::queued).sum(), state.attempts.len())
     }
 
     /// Whose attempt this is.
@@ -168,7 +199,7 @@ impl Admission {
     pub fn end(&self, attempt: AttemptId) -> Option<Work> {
         let mut state = self.lock();
         let entry = state.attempts.remove(&attempt)?;
-        state.scheduler.release();
+        state.release(entry.work.pool);
         if state.attempts.is_empty() {
             self.inner.idle.notify_waiters();
         }
@@ -196,9 +227,8 @@ impl Admission {
     fn grant<'a>(&'a self, mut state: MutexGuard<'a, State>) {
         loop {
             let mut granted = Vec::new();
-            while !state.closed {
-                let Some(work) = state.scheduler.grant() else { break };
-                granted.push(work);
+            if !state.closed {
+                granted.extend(state.schedulers.iter_mut().flat_map(free_slots));
             }
             drop(state);
             granted.retain(|work| !self.tell(work));
@@ -207,20 +237,20 @@ impl Admission {
             }
             // The slots of works that nobody waits for go to the next ones.
             state = self.lock();
-            granted.iter().for_each(|_| state.scheduler.release());
+            granted.iter().for_each(|work| state.release(work.pool));
         }
     }
 
     /// Tells an owner of its slot. False when it retired with work in the queue.
     fn tell(&self, work: &Work) -> bool {
-        match work.mailbox.try_send(Message::Granted { node: work.node }) {
+        match work.mailbox.try_send(Message::Granted { node: work.node, pool: work.pool }) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => false,
             Err(mpsc::error::TrySendError::Full(message)) => {
-                let (admission, mailbox) = (self.clone(), work.mailbox.clone());
+                let (admission, mailbox, pool) = (self.clone(), work.mailbox.clone(), work.pool);
                 tokio::spawn(async move {
                     if mailbox.send(message).await.is_err() {
-                        admission.decline();
+                        admission.decline(pool);
                     }
                 });
                 true

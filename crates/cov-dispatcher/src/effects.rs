@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cov_core::asset::{AssetAddress, AssetKey, ContentRef};
 use cov_core::error::Fault;
+use cov_core::executor::ExecutorSpec;
 use cov_core::graph::NodeKind;
 use cov_core::ids::{AttemptId, DispatchId, NodeId};
 use cov_core::status::Status;
@@ -68,6 +69,8 @@ pub(crate) enum PlannedRuntime {
     Program { program: StoredProgram, memory_bytes_max: Option<u64> },
     /// A command, which the function describes.
     Command,
+    /// An executor that was added to the server.
+    Added(Arc<ExecutorSpec>),
 }
 
 /// A content that a task needs.
@@ -115,9 +118,10 @@ enum Unready {
 
 async fn hand_over(shared: &Shared, task: Task) {
     let attempt = task.attempt;
-    match shared.admission.executor().submit(task).await {
+    let executor = shared.admission.executor_of(attempt);
+    match executor.submit(task).await {
         Ok(()) if shared.admission.submitted(attempt) => {
-            shared.admission.executor().kill(attempt).await;
+            executor.kill(attempt).await;
         }
         // A stopping executor is followed by a restart, which runs the task again.
         Ok(()) | Err(cov_exec::Error::Stopping) => {}
@@ -157,6 +161,7 @@ async fn read_task(
     let runtime = match plan.runtime {
         PlannedRuntime::Python => Runtime::Python,
         PlannedRuntime::Command => Runtime::Command,
+        PlannedRuntime::Added(spec) => Runtime::Added(spec),
         PlannedRuntime::Program { program, memory_bytes_max } => {
             let stored = Part::Stored(program.content);
             let content = program.place.get_or_try_init(|| payload(shared, attempt, stored));
@@ -210,7 +215,7 @@ async fn payload(shared: &Shared, attempt: AttemptId, part: Part) -> Result<Payl
 /// Kills an attempt, now or as soon as the executor has it.
 pub(crate) fn kill(shared: &Arc<Shared>, attempt: AttemptId) {
     if shared.admission.kill(attempt) {
-        let executor = Arc::clone(shared.admission.executor());
+        let executor = Arc::clone(shared.admission.executor_of(attempt));
         shared.tasks.spawn(async move { executor.kill(attempt).await });
     }
 }

@@ -202,12 +202,6 @@ impl Handle {
         self.shared().feed.subscribe(after)
     }
 
-    /// How many tasks run at once.
-    #[must_use]
-    pub fn slots(&self) -> usize {
-        self.shared().admission.executor().slots()
-    }
-
     /// Returns when the server begins to stop.
     pub async fn closed(&self) {
         self.shared().closing.cancelled().await;

@@ -44,19 +44,6 @@ pub struct Registered {
     pub uploads: HashSet<AssetAddress>,
 }
 
-/// How much there is to do now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Load {
-    /// Dispatches that are in memory, because something is under way in them.
-    pub dispatches: usize,
-    /// Electrons that wait for a slot.
-    pub queued: usize,
-    /// Attempts that are under way.
-    pub running: usize,
-    /// How many may be.
-    pub slots: usize,
-}
-
 impl Handle {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
@@ -70,14 +57,6 @@ impl Handle {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         !self.shared.draining.is_cancelled() && !self.shared.committer.is_gone()
-    }
-
-    /// How much there is to do now. Asks no store.
-    #[must_use]
-    pub fn load(&self) -> Load {
-        let (queued, running) = self.shared.admission.load();
-        let slots = self.shared.admission.executor().slots();
-        Load { dispatches: self.shared.registry.len(), queued, running, slots }
     }
 
     /// Checks a manifest and stores it, durably, as a dispatch that is not started.
@@ -436,13 +415,14 @@ impl Handle {
         self.shared.registry.get(dispatch)?;
         let record = self.shared.store.record(dispatch).await.ok()?;
         let attempt = record.nodes.get(node.index())?.state.attempt?;
-        let (stdout, stderr) = self.shared.admission.executor().live_output(attempt).await?;
+        let (stdout, stderr) =
+            self.shared.admission.executor_of(attempt).live_output(attempt).await?;
         let printed = if key == AssetKey::Stdout { stdout } else { stderr };
         (!printed.is_empty()).then_some(printed)
     }
 
     async fn add_live_output(&self, id: NodeId, attempt: AttemptId, node: &mut NodeRecord) {
-        let live = self.shared.admission.executor().live_output(attempt).await;
+        let live = self.shared.admission.executor_of(attempt).live_output(attempt).await;
         let Some((stdout, stderr)) = live else { return };
         for (key, printed) in [(AssetKey::Stdout, stdout), (AssetKey::Stderr, stderr)] {
             if !printed.is_empty() {

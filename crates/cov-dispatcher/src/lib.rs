@@ -11,6 +11,7 @@ pub mod committer;
 pub mod effects;
 pub mod error;
 pub mod events;
+pub mod executors;
 mod gates;
 pub mod handle;
 pub mod intake;
@@ -36,7 +37,8 @@ pub use cov_engine::event::OnRestart;
 
 pub use crate::error::Error;
 pub use crate::events::{Changed, Event, Followed, Position, Subscription};
-pub use crate::handle::{Handle, Load, Registered};
+pub use crate::executors::{Executors, Load, Pool};
+pub use crate::handle::{Handle, Registered};
 pub use crate::intake::{Intake, Order};
 pub use crate::metrics::Metrics;
 pub use crate::options::Options;

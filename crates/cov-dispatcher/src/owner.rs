@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::committer::{Acknowledgement, Patience};
+use crate::executors::Pool;
 use crate::options::{LAST_STEPS_MAX, MAILBOX_MESSAGES_MAX, MESSAGES_PER_STEP_MAX};
 use crate::owner::load::Loaded;
 use crate::owner::pending::{Pending, Reply};
@@ -54,6 +55,8 @@ pub enum Message {
     Granted {
         /// The node.
         node: NodeId,
+        /// Whose slot it is.
+        pool: Pool,
     },
     /// An attempt ended.
     Ended(Delivery),
@@ -167,7 +170,7 @@ async fn live(
     if matches!(retirement, Retirement::Reload) {
         owner.abandon().await;
     }
-    owner.held.drain(..).for_each(|_| owner.shared.admission.decline());
+    owner.held.drain(..).for_each(|(_, pool)| owner.shared.admission.decline(pool));
     retirement
 }
 
@@ -200,7 +203,7 @@ async fn retire(
                     reply.send(Err(error)).ok();
                 }
             }
-            Message::Granted { .. } => shared.admission.decline(),
+            Message::Granted { pool, .. } => shared.admission.decline(pool),
             Message::Ended(_)
             | Message::ChildEnded(_)
             | Message::Imported { .. }
@@ -245,7 +248,7 @@ pub(crate) struct Owner {
     pending: Pending,
     in_flight: Option<InFlight>,
     /// Nodes with a slot, which begin when the store has caught up.
-    held: Vec<NodeId>,
+    held: Vec<(NodeId, Pool)>,
     /// The time limits of running attempts.
     timers: HashMap<AttemptId, Timer>,
     /// Whether nothing was received since the dispatch was loaded.
@@ -397,8 +400,8 @@ impl Owner {
         for effect in pending.effects {
             self.perform(effect);
         }
-        for node in std::mem::take(&mut self.held) {
-            self.granted(node);
+        for (node, pool) in std::mem::take(&mut self.held) {
+            self.granted(node, pool);
         }
     }
 

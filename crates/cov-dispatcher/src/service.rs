@@ -8,7 +8,7 @@ use std::time::Duration;
 use cov_core::asset::{AssetAddress, AssetKey, ContentRef};
 use cov_core::ids::{AttemptId, DispatchId};
 use cov_core::time::Clock;
-use cov_exec::{Executor, Report};
+use cov_exec::Report;
 use cov_store::model::{Change, ChangeSet};
 use cov_store::{Contents, Staged, Store};
 use tokio::sync::{Semaphore, mpsc};
@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::admission::Admission;
 use crate::committer::Committer;
 use crate::events::Feed;
+use crate::executors::Executors;
 use crate::gates::Gates;
 use crate::handle::Handle;
 use crate::options::{LAST_STEPS_MAX, LOADS_MAX, Options};
@@ -33,9 +34,9 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// The bytes of all contents.
     pub contents: Arc<dyn Contents>,
-    /// Runs tasks; its reports come in by `reports`.
-    pub executor: Arc<dyn Executor>,
-    /// The reports of `executor`.
+    /// Run tasks; their reports come in by `reports`.
+    pub executors: Executors,
+    /// The reports of all executors.
     pub reports: mpsc::Receiver<Report>,
     /// Reads what tasks build.
     pub sublattices: Arc<dyn SublatticeFormat>,
@@ -137,7 +138,7 @@ impl Part {
 /// # Errors
 /// The store is unavailable.
 pub async fn start(options: Options, parts: Parts) -> Result<(Handle, Service), Error> {
-    let Parts { store, contents, executor, reports, sublattices, clock } = parts;
+    let Parts { store, contents, executors, reports, sublattices, clock } = parts;
     let epoch = store.begin_epoch().await?;
     let unfinished = store.unfinished().await?;
     let (last_commit, last_report) = (CancellationToken::new(), CancellationToken::new());
@@ -145,7 +146,7 @@ pub async fn start(options: Options, parts: Parts) -> Result<(Handle, Service), 
     let metrics = options.metrics.clone();
     let (committer, committing) =
         Committer::new(Arc::clone(&store), last_commit.clone(), feed.clone(), metrics.clone());
-    let admission = Admission::new(executor, metrics);
+    let admission = Admission::new(executors, metrics);
     let stopping = CancellationToken::new();
     let ways = reports::Ways {
         admission: admission.clone(),
@@ -213,7 +214,7 @@ impl Service {
             tracing::info!("tasks are still running; they will be resumed at the next start");
         }
         // Against the stream: first those who report, then those who store what was reported.
-        shared.admission.executor().stop().await;
+        shared.admission.executors().stop().await;
         reports.finish().await;
         shared.stopping.cancel();
         shared.tasks.close();

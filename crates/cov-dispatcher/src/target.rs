@@ -1,6 +1,7 @@
 //! Which executor a manifest's name means here, and where its tasks run.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cov_core::asset::{AssetAddress, AssetKey};
 use cov_core::command;
@@ -12,6 +13,7 @@ use cov_core::platform;
 use cov_exec::WorkDir;
 
 use crate::Error;
+use crate::executors::{Executors, Pool};
 
 /// Names that mean the local pool of Python runners. `dask` does when no scheduler address comes
 /// with it: it is what an untouched SDK sends.
@@ -50,6 +52,13 @@ pub enum Target {
     },
     /// To processes of their own: commands.
     Command,
+    /// To an executor that was added to the server.
+    Added {
+        /// Which one.
+        pool: Pool,
+        /// What the client says to it.
+        spec: Arc<ExecutorSpec>,
+    },
     /// Nowhere; this says why and what to do.
     Unknown(String),
 }
@@ -57,15 +66,21 @@ pub enum Target {
 impl Target {
     /// What `spec` means here.
     #[must_use]
-    pub fn of(spec: &ExecutorSpec) -> Self {
+    pub fn of(spec: &ExecutorSpec, executors: &Executors) -> Self {
+        if let Some(pool) = executors.named(&spec.name) {
+            return Self::Added { pool, spec: Arc::new(spec.clone()) };
+        }
         match spec.name.as_str() {
             RUST_NAME => program(spec).unwrap_or_else(Self::Unknown),
             command::EXECUTOR => Self::Command,
             name if PYTHON_NAMES.contains(&name) => python(spec),
-            name => Self::Unknown(format!(
-                "No executor found by name: {name}. This server has: {}.",
-                NAMES.join(", ")
-            )),
+            name => {
+                let known: Vec<&str> = executors.shown().map(|(name, _)| name).collect();
+                let known = known.join(", ");
+                Self::Unknown(format!(
+                    "No executor found by name: {name}. This server has: {known}."
+                ))
+            }
         }
     }
 }
@@ -189,8 +204,47 @@ mod tests {
 
     use super::*;
 
+    /// Runs nothing.
+    #[derive(Debug)]
+    struct Idle;
+
+    #[async_trait::async_trait]
+    impl cov_exec::Executor for Idle {
+        fn slots(&self) -> usize {
+            1
+        }
+
+        async fn submit(&self, _task: cov_exec::Task) -> Result<(), cov_exec::Error> {
+            Err(cov_exec::Error::Stopping)
+        }
+
+        async fn kill(&self, _attempt: cov_core::ids::AttemptId) {}
+
+        async fn live_output(
+            &self,
+            _attempt: cov_core::ids::AttemptId,
+        ) -> Option<(bytes::Bytes, bytes::Bytes)> {
+            None
+        }
+
+        async fn stop(&self) {}
+    }
+
     fn target(name: &str, attributes: serde_json::Value) -> Target {
-        Target::of(&ExecutorSpec { name: name.into(), data: json!({ "attributes": attributes }) })
+        let spec = ExecutorSpec { name: name.into(), data: json!({ "attributes": attributes }) };
+        let executors = Executors::new(Arc::new(Idle)).with("gpu", Arc::new(Idle));
+        Target::of(&spec, &executors)
+    }
+
+    #[test]
+    fn added_executors_are_known_by_their_names() {
+        let Target::Added { pool, spec } = target("gpu", json!({ "cards": 2 })) else {
+            panic!("it was added")
+        };
+        assert_ne!(pool, Pool::BUILTIN);
+        assert_eq!(spec.attribute("cards"), Some(&json!(2)));
+        let Target::Unknown(why) = target("tpu", json!({})) else { panic!("it was not added") };
+        assert!(why.contains("rust, command, gpu"), "{why}");
     }
 
     #[test]

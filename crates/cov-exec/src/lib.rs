@@ -7,10 +7,12 @@ pub mod metrics;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use cov_core::error::Fault;
+use cov_core::executor::ExecutorSpec;
 use cov_core::ids::{AttemptId, ContentId, DispatchId, NodeId};
 
 pub use crate::metrics::Metrics;
@@ -60,6 +62,8 @@ pub enum Runtime {
     Program(Program),
     /// A command of its own; see [`cov_core::command`].
     Command,
+    /// An executor that was added to the server, as it wishes. What the client says to it.
+    Added(Arc<ExecutorSpec>),
 }
 
 /// One attempt to run one electron.

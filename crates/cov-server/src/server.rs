@@ -1,13 +1,14 @@
 //! The parts of the server in the order in which they start, and in the reverse order in which
 //! they stop.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cov_core::time::Clock;
-use cov_dispatcher::{Handle, Parts, Service};
-use cov_exec::Executor;
+use cov_dispatcher::{Executors, Handle, Parts, Service};
 use cov_exec::local::{LocalExecutor, LocalOptions};
+use cov_exec::{Executor, Report};
 use cov_http::{Access, StagingArchive};
 use cov_store::SqliteStore;
 use cov_store::{Contents, Store, TriggerStore};
@@ -26,6 +27,9 @@ use crate::triggers::{self, TriggerServer};
 
 /// Reports of runners that wait for the dispatcher; runners wait beyond that.
 const REPORTS_MAX: usize = 1024;
+
+/// How long requests may take to end when tasks have used up the grace period.
+const LAST_ANSWERS_IN: Duration = Duration::from_millis(200);
 
 /// Folder in the data directory for what lives as long as the process.
 const RUN_FOLDER: &str = "run";
@@ -47,13 +51,24 @@ pub struct Builder {
     config: Config,
     clock: Arc<dyn Clock>,
     trigger_types: Registry,
+    executors: Vec<(String, MakeExecutor)>,
+}
+
+/// Makes an executor that reports here.
+struct MakeExecutor(Box<dyn FnOnce(mpsc::Sender<Report>) -> Arc<dyn Executor> + Send>);
+
+impl fmt::Debug for MakeExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MakeExecutor")
+    }
 }
 
 impl Builder {
     /// A server that will run with this configuration.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, clock: Arc::new(SystemClock), trigger_types: Registry::builtin() }
+        let trigger_types = Registry::builtin();
+        Self { config, clock: Arc::new(SystemClock), trigger_types, executors: Vec::new() }
     }
 
     /// The configuration that it will run with.
@@ -81,13 +96,28 @@ impl Builder {
         self
     }
 
+    /// Adds an executor for electrons that ask for `name`, or puts it in the place of the one of
+    /// that name. `make` is called when the server starts, in its runtime; what it makes reports by the
+    /// channel that it is given. Each executor has slots of its own, which are shared fairly among
+    /// dispatches.
+    #[must_use]
+    pub fn executor<E: Executor>(
+        mut self,
+        name: &str,
+        make: impl FnOnce(mpsc::Sender<Report>) -> E + Send + 'static,
+    ) -> Self {
+        let make = MakeExecutor(Box::new(move |reports| Arc::new(make(reports))));
+        self.executors.push((name.to_owned(), make));
+        self
+    }
+
     /// Starts a server that runs nothing but triggers, for dispatches of the server that the
     /// configuration names.
     ///
     /// # Errors
     /// The configuration, the address or the data directory cannot be used.
     pub async fn start_triggers_only(self) -> Result<TriggerServer, Error> {
-        let Self { mut config, clock, trigger_types } = self;
+        let Self { mut config, clock, trigger_types, .. } = self;
         config.triggers_only = true;
         let faults = config.validate();
         let Some(dispatcher) = config.dispatcher.clone().filter(|_| faults.is_empty()) else {
@@ -102,7 +132,7 @@ impl Builder {
     /// # Errors
     /// The configuration, the address or the data directory cannot be used.
     pub async fn start(self) -> Result<Server, Error> {
-        let Self { config, clock, trigger_types } = self;
+        let Self { config, clock, trigger_types, executors: added } = self;
         let faults = config.validate();
         if !faults.is_empty() {
             return Err(Faults(faults).into());
@@ -119,11 +149,15 @@ impl Builder {
         let mut options = local_options(&config, &store, &url);
         options.metrics = meters.runners.clone();
         options.login = access::task_login(&config, &address, &gate);
-        let executor: Arc<dyn Executor> = Arc::new(LocalExecutor::start(options, reporter));
+        let local = Arc::new(LocalExecutor::start(options, reporter.clone()));
+        let executors = added.into_iter().fold(Executors::new(local), |all, (name, make)| {
+            all.with(name, make.0(reporter.clone()))
+        });
+        drop(reporter);
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
             contents: Arc::clone(&store) as Arc<dyn Contents>,
-            executor: Arc::clone(&executor),
+            executors: executors.clone(),
             reports,
             sublattices: Arc::new(StagingArchive { nodes_max: config.limits.nodes }),
             clock,
@@ -133,7 +167,7 @@ impl Builder {
         let (handle, service) = match cov_dispatcher::start(options, parts).await {
             Ok(started) => started,
             Err(error) => {
-                executor.stop().await;
+                executors.stop().await;
                 return Err(Error::Part { part: "the dispatcher", source: Box::new(error) });
             }
         };
@@ -209,19 +243,22 @@ impl Server {
         Error::Ended { part: "the HTTP server" }
     }
 
-    /// Stops: accepts no more, lets requests and tasks that are under way end within the grace
-    /// period, and leaves the rest to be resumed at the next start.
+    /// Stops: takes no more dispatches, lets tasks and then requests that are under way end within
+    /// the grace period, and leaves the rest to be resumed at the next start.
     pub async fn stop(self) {
         let Self { address, grace, handle, service, trigger_service, serving, quit, gate, .. } =
             self;
         let begin = Instant::now();
         tracing::info!(grace = ?grace, "server stops");
+        // Clients see how what runs ends, and where to go on: new dispatches are answered 503.
+        service.drain();
+        if tokio::time::timeout(grace, service.idle()).await.is_err() {
+            tracing::info!("tasks outlast the grace period");
+        }
         service.close();
         // An error means that it has ended already.
         quit.send(()).ok();
-        if let Err(error) = serving.await {
-            tracing::error!(error = %error, "the HTTP server ended badly");
-        }
+        end_serving(serving, grace.saturating_sub(begin.elapsed())).await;
         gate.close().await;
         address.clean();
         // Against the stream: first those who make dispatches, then those who run them.
@@ -231,6 +268,18 @@ impl Server {
         drop(handle);
         service.stop(grace.saturating_sub(begin.elapsed())).await;
         tracing::info!("server stopped");
+    }
+}
+
+/// Lets requests end that are under way, for `grace` or a moment.
+async fn end_serving(mut serving: JoinHandle<()>, grace: Duration) {
+    match tokio::time::timeout(grace.max(LAST_ANSWERS_IN), &mut serving).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(error = %error, "the HTTP server ended badly"),
+        Err(_elapsed) => {
+            tracing::warn!("requests that did not end are cut off");
+            serving.abort();
+        }
     }
 }
 

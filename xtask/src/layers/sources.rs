@@ -33,7 +33,12 @@ const RULES: &[Rule] = &[
     },
     Rule {
         texts: &["sqlx::query", "SELECT ", "INSERT INTO "],
-        homes: &["crates/cov-store/", "crates/cov-triggers/", "crates/cov-cli/src/covalent/", "xtask/"],
+        homes: &[
+            "crates/cov-store/",
+            "crates/cov-triggers/",
+            "crates/cov-cli/src/covalent/",
+            "xtask/",
+        ],
         reason: "only cov-store speaks SQL for our own data",
     },
 ];

@@ -69,8 +69,13 @@ fn lives(pid: i32) -> bool {
     !stat.is_empty() && !stat.contains(") Z ")
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test's patience is measured in real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begin = Instant::now();
+    let begin = now();
     while !is_so() {
         assert!(begin.elapsed() < PATIENCE, "{what}");
         std::thread::yield_now();
@@ -230,7 +235,7 @@ fn a_run_that_is_killed_takes_its_server_along_and_can_go_on() {
     let heard = std::thread::spawn(move || fs::read_to_string(fifo).unwrap());
     let again = || place.cov(&format!("run --resume {}", folder.display()));
     let mut said = again();
-    let begin = Instant::now();
+    let begin = now();
     // Until the server of the killed run has let go of the folder.
     while said.code != 0 && said.errors.contains("server") {
         assert!(begin.elapsed() < PATIENCE, "{}", said.errors);

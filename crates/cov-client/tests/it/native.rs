@@ -113,7 +113,7 @@ impl Server {
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn cov_store::Store>,
             contents: Arc::clone(&store) as Arc<dyn cov_store::Contents>,
-            executor: executor(reporter.clone()),
+            executors: executor(reporter.clone()).into(),
             reports,
             sublattices: Arc::new(cov_http::StagingArchive { nodes_max: 10 }),
             clock: Arc::new(Epoch),

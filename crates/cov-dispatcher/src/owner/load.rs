@@ -8,6 +8,7 @@ use tokio::time::sleep;
 
 use crate::Error;
 use crate::effects::StoredProgram;
+use crate::executors::Pool;
 use crate::options::{COMMIT_RETRY_FIRST, COMMIT_RETRY_MAX};
 use crate::service::Shared;
 use crate::target::Target;
@@ -41,6 +42,14 @@ pub(crate) struct NodeContents {
 impl Loaded {
     pub(crate) fn node(&self, node: NodeId) -> Option<&NodeContents> {
         self.contents.get(node.index())
+    }
+
+    /// The executor that a node asks for.
+    pub(crate) fn pool(&self, node: NodeId) -> Pool {
+        match self.target(node) {
+            Some(Target::Added { pool, .. }) => *pool,
+            _ => Pool::BUILTIN,
+        }
     }
 
     pub(crate) fn target(&self, node: NodeId) -> Option<&Target> {
@@ -82,7 +91,10 @@ async fn load(shared: &Shared, id: &DispatchId) -> Result<(Dispatch, Loaded), Er
     let StoredDispatch { root, state, graph, executors, nodes, .. } = shared.store.load(id).await?;
     let executor_of: Vec<u32> = nodes.iter().map(|node| node.executor).collect();
     let policies = executors.iter().map(|spec| spec.policy()).collect();
-    let targets: Vec<Target> = executors.iter().map(Target::of).collect();
+    let targets: Vec<Target> = {
+        let known = shared.admission.executors();
+        executors.iter().map(|spec| Target::of(spec, known)).collect()
+    };
     let (restored, contents) = nodes
         .into_iter()
         .map(|node| {

@@ -1,6 +1,8 @@
 //! One step of an owner: a message becomes an event, the engine says what follows, and it is
 //! written down for the next commit or performed at once.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cov_core::asset::{AssetAddress, AssetKey, ContentRef};
 use cov_core::error::Fault;
@@ -18,6 +20,7 @@ use cov_store::model::{Change, ChangeSet};
 use crate::Error;
 use crate::admission::Work;
 use crate::effects;
+use crate::executors::Pool;
 use crate::options::{CHANGES_AHEAD_MAX, REPLIES_MAX};
 use crate::owner::pending::{Pending, Reply};
 use crate::owner::{ChildOutcome, Delivery, Message, Owner, Timer};
@@ -33,7 +36,7 @@ impl Owner {
             Message::Start(reply) => self.start(reply),
             Message::Cancel(nodes, reply) => self.command(Event::Cancel { nodes }, reply),
             Message::Link { node, child, reply } => self.link(node, child, reply),
-            Message::Granted { node } => self.granted(node),
+            Message::Granted { node, pool } => self.granted(node, pool),
             Message::Ended(delivery) => self.ended(delivery),
             Message::ChildEnded(outcome) => self.child_ended(outcome),
             Message::Imported { node, outcome } => self.imported(node, outcome),
@@ -107,7 +110,8 @@ impl Owner {
         for effect in step.effects {
             match effect {
                 Effect::Enqueue { node, .. } => {
-                    works.push(Work { mailbox: self.mailbox.clone(), node });
+                    let pool = self.loaded.pool(node);
+                    works.push(Work { mailbox: self.mailbox.clone(), node, pool });
                 }
                 Effect::Finish { end } => self.pending.finished = Some(end),
                 effect if effect.may_precede_commit() => self.perform(effect),
@@ -132,15 +136,15 @@ impl Owner {
         }
     }
 
-    pub(super) fn granted(&mut self, node: NodeId) {
+    pub(super) fn granted(&mut self, node: NodeId, pool: Pool) {
         if self.in_flight.is_some() && self.pending.changes.len() >= CHANGES_AHEAD_MAX {
-            self.held.push(node);
+            self.held.push((node, pool));
             return;
         }
         let attempt = self.shared.next_attempt();
-        let work = Work { mailbox: self.mailbox.clone(), node };
+        let work = Work { mailbox: self.mailbox.clone(), node, pool };
         if !self.shared.admission.begin(attempt, work) {
-            self.shared.admission.decline();
+            self.shared.admission.decline(pool);
             return;
         }
         if !self.apply(Event::Granted { node, attempt }) {
@@ -403,6 +407,7 @@ impl Owner {
                 Ok((PlannedRuntime::Program { program, memory_bytes_max }, work_dir.clone()))
             }
             Some(Target::Command) => Ok((PlannedRuntime::Command, None)),
+            Some(Target::Added { spec, .. }) => Ok((PlannedRuntime::Added(Arc::clone(spec)), None)),
             Some(Target::Unknown(reason)) => Err((Fault::Executor, reason.clone())),
             None => Err((Fault::Server, "the node has no executor".to_owned())),
         }

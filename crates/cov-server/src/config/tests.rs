@@ -74,48 +74,51 @@ fn the_file_may_be_named_by_the_environment() {
     assert_eq!(config.allowed_hosts, ["a.example", "b.example"]);
 }
 
+/// Every setting as the environment gives it.
+const GIVEN: &[(&str, &str)] = &[
+    ("COV_LISTEN", "localhost:0"),
+    ("COV_DATA_DIR", "/data"),
+    ("COV_PYTHON", "3.11"),
+    ("COV_WORKERS", "7"),
+    ("COV_GRACE", "0"),
+    ("COV_ON_RESTART", "fail"),
+    ("COV_CGROUPS", "off"),
+    ("COV_NO_TRIGGERS", "false"),
+    ("COV_TRIGGERS_ONLY", "true"),
+    ("COV_DISPATCHER", "http://127.0.0.1:48008"),
+    ("COV_LOG_FORMAT", "json"),
+    ("COV_LOG_LEVEL", "info,cov_exec=debug"),
+    ("COV_INSECURE", "true"),
+    ("COV_LOGIN", "remote"),
+    ("COV_TLS_CERT", "/cert.pem"),
+    ("COV_TLS_KEY", "/key.pem"),
+    ("COV_AUDIT_DAYS", "7"),
+    ("COV_ALLOWED_HOSTS", "a.example, b.example"),
+    ("COV_LIMITS__NODES", "1"),
+    ("COV_LIMITS__MANIFEST_BYTES", "1024"),
+    ("COV_LIMITS__UPLOAD_BYTES", "2048"),
+    ("COV_LIMITS__BODY_MEMORY_BYTES", "4096"),
+    ("COV_LIMITS__CONNECTIONS", "1"),
+    ("COV_LIMITS__CONNECTIONS_PER_ADDRESS", "2"),
+    ("COV_LIMITS__REGISTRATIONS", "3"),
+    ("COV_LIMITS__UPLOADS", "4"),
+    ("COV_LIMITS__REQUESTS", "5"),
+    ("COV_LIMITS__REQUESTS_PER_SECOND", "6"),
+    ("COV_LIMITS__REFUSALS_PER_MINUTE", "7"),
+    ("COV_LIMITS__IDLE_SECONDS", "8"),
+    ("COV_LIMITS__BODY_SECONDS", "9"),
+    ("COV_LIMITS__BODY_BYTES_PER_SECOND", "10"),
+    ("COV_LIMITS__ADDRESS_SECONDS", "60"),
+    ("COV_LIMITS__DISK_BYTES", "11"),
+    ("COV_LIMITS__DATABASE_BYTES", "12"),
+    ("COV_LIMITS__FREE_BYTES", "13"),
+];
+
 #[test]
 fn every_setting_can_be_given_in_the_environment() {
-    let given = [
-        ("COV_LISTEN", "localhost:0"),
-        ("COV_DATA_DIR", "/data"),
-        ("COV_PYTHON", "3.11"),
-        ("COV_WORKERS", "7"),
-        ("COV_GRACE", "0"),
-        ("COV_ON_RESTART", "fail"),
-        ("COV_CGROUPS", "off"),
-        ("COV_NO_TRIGGERS", "false"),
-        ("COV_TRIGGERS_ONLY", "true"),
-        ("COV_DISPATCHER", "http://127.0.0.1:48008"),
-        ("COV_LOG_FORMAT", "json"),
-        ("COV_LOG_LEVEL", "info,cov_exec=debug"),
-        ("COV_INSECURE", "true"),
-        ("COV_LOGIN", "remote"),
-        ("COV_TLS_CERT", "/cert.pem"),
-        ("COV_TLS_KEY", "/key.pem"),
-        ("COV_AUDIT_DAYS", "7"),
-        ("COV_ALLOWED_HOSTS", "a.example, b.example"),
-        ("COV_LIMITS__NODES", "1"),
-        ("COV_LIMITS__MANIFEST_BYTES", "1024"),
-        ("COV_LIMITS__UPLOAD_BYTES", "2048"),
-        ("COV_LIMITS__BODY_MEMORY_BYTES", "4096"),
-        ("COV_LIMITS__CONNECTIONS", "1"),
-        ("COV_LIMITS__CONNECTIONS_PER_ADDRESS", "2"),
-        ("COV_LIMITS__REGISTRATIONS", "3"),
-        ("COV_LIMITS__UPLOADS", "4"),
-        ("COV_LIMITS__REQUESTS", "5"),
-        ("COV_LIMITS__REQUESTS_PER_SECOND", "6"),
-        ("COV_LIMITS__REFUSALS_PER_MINUTE", "7"),
-        ("COV_LIMITS__IDLE_SECONDS", "8"),
-        ("COV_LIMITS__BODY_SECONDS", "9"),
-        ("COV_LIMITS__BODY_BYTES_PER_SECOND", "10"),
-        ("COV_LIMITS__ADDRESS_SECONDS", "60"),
-        ("COV_LIMITS__DISK_BYTES", "11"),
-        ("COV_LIMITS__DATABASE_BYTES", "12"),
-        ("COV_LIMITS__FREE_BYTES", "13"),
-    ];
     let names: Vec<_> = SETTINGS.iter().map(settings::Setting::variable).collect();
-    assert_eq!(names, given.map(|(name, _)| name));
+    let given: Vec<_> = GIVEN.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, given);
     let expected = Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         data_dir: "/data".into(),
@@ -156,7 +159,7 @@ fn every_setting_can_be_given_in_the_environment() {
             free_bytes: 13,
         },
     };
-    assert_eq!(Config::load(&sources(&given, &[])).unwrap(), expected);
+    assert_eq!(Config::load(&sources(GIVEN, &[])).unwrap(), expected);
 }
 
 #[test]

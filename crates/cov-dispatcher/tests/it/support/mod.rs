@@ -17,7 +17,7 @@ use cov_core::status::Status;
 use cov_core::time::{Clock, Timestamp};
 use cov_dispatcher::store::Blob;
 use cov_dispatcher::store::model::DispatchRecord;
-use cov_dispatcher::{Error, Handle, LocalHost, Options, Parts, Service};
+use cov_dispatcher::{Error, Executors, Handle, LocalHost, Options, Parts, Service};
 use cov_store::conformance::Opened;
 use cov_store::faulty::{Faults, Faulty};
 use cov_store::{MemoryStore, SqliteStore};
@@ -130,7 +130,7 @@ impl World {
         let parts = Parts {
             store: Arc::clone(&tap) as _,
             contents: Arc::clone(&tap) as _,
-            executor: Arc::new(executor::Face(Arc::clone(&executor))),
+            executors: Executors::new(Arc::new(executor::Face(Arc::clone(&executor)))),
             reports,
             sublattices: Arc::new(Format),
             clock: Arc::clone(&self.clock) as _,
