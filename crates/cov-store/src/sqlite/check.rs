@@ -138,7 +138,6 @@ mod tests {
     use cov_core::asset::AssetKey;
 
     use super::*;
-    use crate::Store as _;
     use crate::conformance::fixtures::{of_node, register, set, small};
 
     async fn filled(folder: &Path) -> SqliteStore {
