@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// As [`run`].
+/// As [`run()`].
 pub(crate) fn step() -> anyhow::Result<String> {
     build()?;
     check(&[])
