@@ -105,7 +105,7 @@ fn all_groups(options: &Options) -> Vec<Row> {
             return;
         }
         // One graph of features for tests and server: nothing is compiled twice.
-        let build = [&["build"], &all[..], &["--bins", "--tests"]].concat();
+        let build = [&["build"], &all[..], &["--bins", "--tests", "--examples"]].concat();
         rows.push(step("build", || cargo(options, "build", &build)));
         rows.extend(dependencies.join().ok());
         rows.extend(environment.join().ok());

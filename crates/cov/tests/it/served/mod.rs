@@ -2,6 +2,7 @@
 
 #[path = "../../../examples/served/electrons.rs"]
 mod electrons;
+mod examples;
 mod server;
 
 use std::path::Path;
