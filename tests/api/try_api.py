@@ -75,7 +75,11 @@ def main() -> int:
             command += ["--max-failures", "20", "--workers", "2", "--no-color"]
             for path in UNBOUNDED:
                 command += ["--exclude-path", path]
-            outcome = subprocess.run(command, cwd=folder, timeout=SECONDS_MAX * 3, check=False)
+            environment = dict(os.environ, SCHEMATHESIS_HOOKS="bodies")
+            environment["PYTHONPATH"] = str(Path(__file__).parent)
+            outcome = subprocess.run(
+                command, cwd=folder, env=environment, timeout=SECONDS_MAX * 3, check=False
+            )
             if server.poll() is not None:
                 print("the server ended")
                 return 1

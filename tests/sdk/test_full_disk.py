@@ -61,8 +61,8 @@ def disk(tmp_path):
 
 @pytest.fixture
 def own(disk, spawn_server):
-    """A server on the small disk; it is stopped before the disk goes."""
-    return spawn_server(name="own")
+    """A server on the small disk that may use all of it; it is stopped before the disk goes."""
+    return spawn_server(name="own", options=("--limits-free-bytes", "0"))
 
 
 @ct.electron(executor="local")
