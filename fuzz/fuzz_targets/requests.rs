@@ -152,7 +152,7 @@ impl Server {
         let parts = Parts {
             store: Arc::clone(&store) as _,
             contents: Arc::clone(&store) as _,
-            executor: Arc::new(Idle(reporter)),
+            executors: cov_dispatcher::Executors::new(Arc::new(Idle(reporter))),
             reports,
             sublattices: Arc::new(StagingArchive { nodes_max: 1_000 }),
             clock: Arc::new(Now),
