@@ -100,7 +100,8 @@ impl Admission {
     /// does not know.
     #[must_use]
     pub fn executor_of(&self, attempt: AttemptId) -> &Arc<dyn Executor> {
-        let pool = self.work(attempt).map_or(Pool::BUILTIN, |work| work.pool);
+        let pool = self.lock().attempts.get(&attempt).map(|entry| entry.work.pool);
+        let pool = pool.unwrap_or(Pool::BUILTIN);
         self.inner.executors.pool(pool)
     }
 
