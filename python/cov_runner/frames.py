@@ -16,9 +16,9 @@ VERSION = 2
 FRAME_BYTES_MAX = 256 * 1024 * 1024
 _READ_BYTES = 64 * 1024
 
-_U32 = struct.Struct("<I")
+U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
-_VARIANT_U64 = struct.Struct("<IQ")
+VARIANT_U64 = struct.Struct("<IQ")
 
 
 class File(NamedTuple):
@@ -79,7 +79,7 @@ class Reader:
 
     def u32(self) -> int:
         """Four bytes."""
-        value: int = _U32.unpack_from(self._body, self._at)[0]
+        value: int = U32.unpack_from(self._body, self._at)[0]
         self._at += 4
         return value
 
@@ -118,10 +118,11 @@ def read_tasks(body: memoryview) -> List[Task]:
     variant = reader.u32()
     if variant != 0:
         raise ValueError(f"unknown message {variant}")
-    return [_read_task(reader) for _ in range(reader.u64())]
+    return [read_task(reader) for _ in range(reader.u64())]
 
 
-def _read_task(reader: Reader) -> Task:
+def read_task(reader: Reader) -> Task:
+    """One task."""
     return Task(
         attempt=reader.u64(),
         dispatch=reader.text(),
@@ -146,66 +147,70 @@ def read_request(body: memoryview) -> Union[Fork, Kill]:
     raise ValueError(f"unknown message {variant}")
 
 
-def _bytes(data: Union[bytes, memoryview]) -> bytes:
+def packed_bytes(data: Union[bytes, memoryview]) -> bytes:
+    """Bytes with their length before them."""
     return _U64.pack(len(data)) + data
 
 
-def _text(text: str) -> bytes:
-    return _bytes(text.encode("utf-8", "backslashreplace"))
+def packed_text(text: str) -> bytes:
+    """UTF-8 text."""
+    return packed_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-def _blob(blob: Blob) -> bytes:
+def packed_blob(blob: Blob) -> bytes:
+    """A payload."""
     if isinstance(blob, File):
-        return b"\1\0\0\0" + _bytes(os.fsencode(blob.path))
-    return b"\0\0\0\0" + _bytes(blob)
+        return b"\1\0\0\0" + packed_bytes(os.fsencode(blob.path))
+    return b"\0\0\0\0" + packed_bytes(blob)
 
 
-def _framed(body: bytes) -> bytes:
-    return _U32.pack(len(body)) + body
+def framed(body: bytes) -> bytes:
+    """A message with its length before it."""
+    return U32.pack(len(body)) + body
 
 
 def hello(pid: int, python: str, cloudpickle: str, covalent: str) -> bytes:
     """The first message of a runner, and of the zygote: who speaks, and what it holds."""
-    versions = _text(python) + _text(cloudpickle) + _text(covalent)
-    return _framed(_U32.pack(0) + _U32.pack(VERSION) + _U32.pack(pid) + versions)
+    versions = packed_text(python) + packed_text(cloudpickle) + packed_text(covalent)
+    return framed(U32.pack(0) + U32.pack(VERSION) + U32.pack(pid) + versions)
 
 
 def begun(attempt: int) -> bytes:
     """The task's code is about to run."""
-    return _framed(_VARIANT_U64.pack(1, attempt))
+    return framed(VARIANT_U64.pack(1, attempt))
 
 
 def completed(attempt: int, output: Blob, stdout: Blob, stderr: Blob) -> bytes:
     """The task returned."""
-    head = _VARIANT_U64.pack(2, attempt) + _U32.pack(0)
-    return _framed(head + _blob(output) + _blob(stdout) + _blob(stderr))
+    head = VARIANT_U64.pack(2, attempt) + U32.pack(0)
+    return framed(head + packed_blob(output) + packed_blob(stdout) + packed_blob(stderr))
 
 
 def failed(attempt: int, message: str, stdout: Blob, stderr: Blob) -> bytes:
     """The task failed."""
-    head = _VARIANT_U64.pack(2, attempt) + _U32.pack(1)
-    return _framed(head + _text(message) + _blob(stdout) + _blob(stderr))
+    head = VARIANT_U64.pack(2, attempt) + U32.pack(1)
+    return framed(head + packed_text(message) + packed_blob(stdout) + packed_blob(stderr))
 
 
 def not_stored(attempt: int, message: str, stdout: Blob, stderr: Blob) -> bytes:
     """The task returned, and its output could not be written."""
-    head = _VARIANT_U64.pack(2, attempt) + _U32.pack(2)
-    return _framed(head + _text(message) + _blob(stdout) + _blob(stderr))
+    head = VARIANT_U64.pack(2, attempt) + U32.pack(2)
+    return framed(head + packed_text(message) + packed_blob(stdout) + packed_blob(stderr))
 
 
 def forked(runner: int, pid: int) -> bytes:
     """The zygote made a runner."""
-    return _framed(_VARIANT_U64.pack(1, runner) + _U32.pack(pid))
+    return framed(VARIANT_U64.pack(1, runner) + U32.pack(pid))
 
 
 def exited(runner: int, by_signal: bool, status: int) -> bytes:
     """A runner and all that it started are gone."""
-    return _framed(_VARIANT_U64.pack(2, runner) + _U32.pack(int(by_signal)) + _U32.pack(status))
+    return framed(VARIANT_U64.pack(2, runner) + U32.pack(int(by_signal)) + U32.pack(status))
 
 
 def fork_failed(runner: int, message: str) -> bytes:
     """The system made no process."""
-    return _framed(_VARIANT_U64.pack(3, runner) + _text(message))
+    return framed(VARIANT_U64.pack(3, runner) + packed_text(message))
 
 
 class Connection:
@@ -220,7 +225,7 @@ class Connection:
         while len(self._buffer) < 4:
             if not self._read():
                 return None
-        length = _U32.unpack_from(self._buffer)[0]
+        length = U32.unpack_from(self._buffer)[0]
         if length > FRAME_BYTES_MAX:
             raise ValueError(f"a frame of {length} bytes is over the limit")
         end = 4 + length

@@ -19,6 +19,8 @@
 //! # Ok::<(), cov_core::frames::Error>(())
 //! ```
 
+pub mod host;
+
 use bincode::config::{self, Configuration, Fixint, Limit, LittleEndian};
 use bincode::{Decode, Encode};
 

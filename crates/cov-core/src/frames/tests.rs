@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+use super::host::{Found, FromHost, ToHost};
 use super::*;
 
 fn blob() -> impl Strategy<Value = Blob> {
@@ -129,4 +130,18 @@ fn lengths_over_the_limit_are_refused_before_anything_is_reserved() {
 fn bytes_behind_a_message_in_its_frame_are_refused() {
     let frame = [13, 0, 0, 0, 1, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0];
     assert!(matches!(FromRunner::from_frame(&frame), Err(Error::Trailing { count: 1 })));
+}
+
+#[test]
+fn the_bytes_of_messages_with_the_host_do_not_change() {
+    let kill = ToHost::Kill { attempt: 1, grace_ms: 2 };
+    let mut bytes = vec![20, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+    bytes.extend([2, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(kill.to_frame().unwrap(), bytes);
+    let found =
+        Found { name: "a".into(), managed: true, origin: String::new(), fault: Some("b".into()) };
+    let mut bytes = vec![40, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+    bytes.extend([1, 0, 0, 0, 0, 0, 0, 0, b'a', 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend([1, 1, 0, 0, 0, 0, 0, 0, 0, b'b']);
+    assert_eq!(FromHost::Found(vec![found]).to_frame().unwrap(), bytes);
 }
