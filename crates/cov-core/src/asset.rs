@@ -55,11 +55,13 @@ pub enum AssetKey {
     Request,
     /// The executable whose electrons the dispatch calls.
     Program,
+    /// What an engine outside calls a node's latest attempt there; JSON.
+    Job,
 }
 
 impl AssetKey {
     /// All keys, in the order of their stored numbers.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Function,
         Self::FunctionString,
         Self::Value,
@@ -78,6 +80,7 @@ impl AssetKey {
         Self::RedispatchPlan,
         Self::Request,
         Self::Program,
+        Self::Job,
     ];
 
     /// The keys that a node can have and clients can see.
@@ -123,6 +126,7 @@ impl AssetKey {
             Self::RedispatchPlan => "redispatch_plan",
             Self::Request => "request",
             Self::Program => "program",
+            Self::Job => "job",
         }
     }
 

@@ -31,7 +31,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct State {
-    /// One for each executor.
+    /// One for each executor that was asked for, by its pool.
     schedulers: Vec<Scheduler<DispatchId, Work>>,
     attempts: HashMap<AttemptId, Attempt>,
     closed: bool,
@@ -59,9 +59,18 @@ struct Attempt {
 }
 
 impl State {
-    fn enqueue(&mut self, root: DispatchId, work: Work) {
+    fn enqueue(&mut self, executors: &Executors, root: DispatchId, work: Work) {
+        self.know(executors, work.pool);
         if let Some(scheduler) = self.schedulers.get_mut(work.pool.index()) {
             scheduler.enqueue(root, work);
+        }
+    }
+
+    /// Executors come to be known when they are asked for.
+    fn know(&mut self, executors: &Executors, pool: Pool) {
+        while self.schedulers.len() <= pool.index() {
+            let executor = executors.pool(Pool::at(self.schedulers.len()));
+            self.schedulers.push(Scheduler::new(executor.slots()));
         }
     }
 
@@ -81,11 +90,7 @@ impl Admission {
     /// Admission to the slots of `executors`.
     #[must_use]
     pub fn new(executors: Executors, metrics: Metrics) -> Self {
-        let state = State {
-            schedulers: executors.all().map(|executor| Scheduler::new(executor.slots())).collect(),
-            attempts: HashMap::new(),
-            closed: false,
-        };
+        let state = State { schedulers: Vec::new(), attempts: HashMap::new(), closed: false };
         let (state, idle) = (Mutex::new(state), Notify::new());
         Self { inner: Arc::new(Inner { executors, state, idle, metrics }) }
     }
@@ -99,7 +104,7 @@ impl Admission {
     /// The executor that has `attempt`. The built-in one, if the attempt is over: it ignores what it
     /// does not know.
     #[must_use]
-    pub fn executor_of(&self, attempt: AttemptId) -> &Arc<dyn Executor> {
+    pub fn executor_of(&self, attempt: AttemptId) -> Arc<dyn Executor> {
         let pool = self.lock().attempts.get(&attempt).map(|entry| entry.work.pool);
         let pool = pool.unwrap_or(Pool::BUILTIN);
         self.inner.executors.pool(pool)
@@ -109,7 +114,7 @@ impl Admission {
     pub fn enqueue(&self, root: &DispatchId, works: impl IntoIterator<Item = Work>) {
         let mut state = self.lock();
         for work in works {
-            state.enqueue(root.clone(), work);
+            state.enqueue(&self.inner.executors, root.clone(), work);
         }
         self.grant(state);
     }
@@ -136,6 +141,20 @@ impl Admission {
         let of_mailbox =
             state.attempts.iter().filter(|(_, entry)| entry.work.mailbox.same_channel(mailbox));
         of_mailbox.map(|(attempt, _)| *attempt).collect()
+    }
+
+    /// Notes that `attempt` goes on from an earlier life of the server, and takes up a slot, also
+    /// if none is free. False after [`Admission::close`].
+    #[must_use]
+    pub fn resume(&self, attempt: AttemptId, work: Work) -> bool {
+        let pool = work.pool;
+        let begins = self.begin(attempt, work);
+        if begins {
+            let mut state = self.lock();
+            state.know(&self.inner.executors, pool);
+            state.schedulers.get_mut(pool.index()).into_iter().for_each(Scheduler::take);
+        }
+        begins
     }
 
     /// Gives back a granted slot that nobody uses.

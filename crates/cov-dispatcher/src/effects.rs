@@ -14,7 +14,7 @@ use cov_core::status::Status;
 use cov_engine::dispatch::Dispatch;
 use cov_engine::event::{Event, Outcome};
 use cov_engine::phase::End;
-use cov_exec::{Payload, Program, Runtime, Task, WorkDir};
+use cov_exec::{Job, Payload, Program, Runtime, Task, WorkDir};
 use cov_store::Blob;
 use tokio::sync::{OnceCell, mpsc};
 use tokio::task::AbortHandle;
@@ -22,7 +22,7 @@ use tokio::time::sleep;
 
 use crate::handle::Handle;
 use crate::owner::{ChildOutcome, Delivery, Message};
-use crate::reports::stage_patiently;
+use crate::reports::{StoredJob, stage_patiently};
 use crate::service::Shared;
 use crate::{Error, sublattice};
 
@@ -39,6 +39,7 @@ pub(crate) struct Submission {
 #[derive(Debug)]
 pub(crate) struct TaskPlan {
     pub(crate) runtime: PlannedRuntime,
+    pub(crate) engine: Option<Arc<ExecutorSpec>>,
     pub(crate) work_dir: Option<WorkDir>,
     pub(crate) function: Part,
     pub(crate) hooks: Option<Part>,
@@ -69,8 +70,6 @@ pub(crate) enum PlannedRuntime {
     Program { program: StoredProgram, memory_bytes_max: Option<u64> },
     /// A command, which the function describes.
     Command,
-    /// An executor that was added to the server.
-    Added(Arc<ExecutorSpec>),
 }
 
 /// A content that a task needs.
@@ -132,6 +131,65 @@ async fn hand_over(shared: &Shared, task: Task) {
     }
 }
 
+/// An attempt that an engine outside went on with.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    pub(crate) dispatch: DispatchId,
+    pub(crate) node: NodeId,
+    pub(crate) attempt: AttemptId,
+    /// What the client says to the executor, and what that one calls the attempt.
+    pub(crate) job: Option<(Arc<ExecutorSpec>, ContentRef)>,
+}
+
+/// Has the executor take up an attempt of an earlier life of the server.
+pub(crate) fn attach(shared: &Arc<Shared>, attachment: Attachment) {
+    let shared = Arc::clone(shared);
+    let tasks = shared.tasks.clone();
+    tasks.spawn(async move {
+        let Attachment { dispatch, node, attempt, job } = attachment;
+        let Some(handle) = handle(&shared, attempt, job.as_ref()).await else {
+            return lose(&shared, attempt).await;
+        };
+        let Some((engine, _)) = job else { return };
+        let executor = shared.admission.executor_of(attempt);
+        let job = Job { attempt, dispatch, node, engine, handle };
+        match executor.attach(job).await {
+            Ok(()) if shared.admission.submitted(attempt) => executor.kill(attempt).await,
+            // A stopping executor is followed by a restart, which tries again.
+            Ok(()) | Err(cov_exec::Error::Stopping) => {}
+            Err(error) => {
+                tracing::info!(%attempt, %error, "an attempt cannot be taken up again");
+                lose(&shared, attempt).await;
+            }
+        }
+    });
+}
+
+/// What the engine calls the attempt; `None` if that is not known.
+async fn handle(
+    shared: &Shared,
+    attempt: AttemptId,
+    job: Option<&(Arc<ExecutorSpec>, ContentRef)>,
+) -> Option<Box<str>> {
+    let (_, content) = job?;
+    let payload = payload(shared, attempt, Part::Stored(*content)).await.ok()?;
+    let bytes = match payload {
+        Payload::Bytes(bytes) => bytes,
+        Payload::File(path) => tokio::fs::read(path).await.ok()?.into(),
+    };
+    let stored: StoredJob = serde_json::from_slice(&bytes).ok()?;
+    // An earlier attempt's handle stands there until this one has its own.
+    (stored.attempt == attempt.to_bits()).then_some(stored.handle)
+}
+
+/// Nobody can tell what became of the attempt.
+async fn lose(shared: &Shared, attempt: AttemptId) {
+    let Some(work) = shared.admission.end(attempt) else { return };
+    let on_restart = shared.options.on_restart;
+    let event = Event::Lost { node: work.node, attempt, on_restart };
+    work.mailbox.send(Message::Event(event)).await.ok();
+}
+
 /// Ends an attempt that never got to the executor.
 async fn end(shared: &Shared, attempt: AttemptId, outcome: Outcome, failure: Option<String>) {
     let Some(work) = shared.admission.end(attempt) else { return };
@@ -161,12 +219,12 @@ async fn read_task(
     let runtime = match plan.runtime {
         PlannedRuntime::Python => Runtime::Python,
         PlannedRuntime::Command => Runtime::Command,
-        PlannedRuntime::Added(spec) => Runtime::Added(spec),
         PlannedRuntime::Program { program, memory_bytes_max } => {
             let stored = Part::Stored(program.content);
             let content = program.place.get_or_try_init(|| payload(shared, attempt, stored));
             let (digest, content) = (program.content.id, content.await?.clone());
-            Runtime::Program(Program { digest, content, memory_bytes_max })
+            let address = None;
+            Runtime::Program(Program { digest, content, address, memory_bytes_max })
         }
     };
     Ok(Task {
@@ -174,6 +232,7 @@ async fn read_task(
         dispatch,
         node,
         runtime,
+        engine: plan.engine,
         function: payload(shared, attempt, plan.function).await?,
         hooks,
         run_callables: plan.run_callables,
@@ -215,7 +274,7 @@ async fn payload(shared: &Shared, attempt: AttemptId, part: Part) -> Result<Payl
 /// Kills an attempt, now or as soon as the executor has it.
 pub(crate) fn kill(shared: &Arc<Shared>, attempt: AttemptId) {
     if shared.admission.kill(attempt) {
-        let executor = Arc::clone(shared.admission.executor_of(attempt));
+        let executor = shared.admission.executor_of(attempt);
         shared.tasks.spawn(async move { executor.kill(attempt).await });
     }
 }

@@ -1,9 +1,10 @@
-//! The executors of one server: the one that it brings, and those that were added under names of
-//! their own. Says which runs what; runs nothing.
+//! The executors of one server: the one that it brings, those that were added under names of
+//! their own, and those that are found when somebody asks for them. Says which runs what; runs
+//! nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cov_exec::Executor;
+use cov_exec::{Error, Executor, Finder, Found};
 
 use crate::handle::Handle;
 use crate::target;
@@ -22,7 +23,15 @@ use crate::target;
 pub struct Executors {
     builtin: Arc<dyn Executor>,
     added: Vec<(String, Arc<dyn Executor>)>,
+    finder: Option<Arc<dyn Finder>>,
+    dask_address: Option<String>,
+    /// Those of the finder that were asked for, in the order of their pools.
+    taken: Arc<Mutex<Vec<(String, Arc<dyn Executor>)>>>,
 }
+
+/// How many pools a finder gets. Names beyond that, which only somebody sends who makes them up,
+/// share the last one.
+const TAKEN_MAX: usize = 64;
 
 /// One of a server's executors, each of which has slots of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,6 +40,10 @@ pub struct Pool(usize);
 impl Pool {
     /// The executor that the server brings.
     pub const BUILTIN: Self = Self(0);
+
+    pub(crate) fn at(index: usize) -> Self {
+        Self(index)
+    }
 
     pub(crate) fn index(self) -> usize {
         self.0
@@ -48,7 +61,8 @@ impl Executors {
     /// [`target::names`].
     #[must_use]
     pub fn new(builtin: Arc<dyn Executor>) -> Self {
-        Self { builtin, added: Vec::new() }
+        let (added, taken) = (Vec::new(), Arc::default());
+        Self { builtin, added, finder: None, dask_address: None, taken }
     }
 
     /// Adds an executor for tasks that ask for `name`. It takes the place of an earlier one, and
@@ -63,33 +77,110 @@ impl Executors {
         self
     }
 
+    /// Has `finder` look for the executors that nobody added.
+    #[must_use]
+    pub fn with_finder(mut self, finder: Arc<dyn Finder>) -> Self {
+        self.finder = Some(finder);
+        self
+    }
+
+    /// Has tasks that ask for `dask` and do not say where it is run by the scheduler at `address`.
+    #[must_use]
+    pub fn with_dask(mut self, address: Option<String>) -> Self {
+        self.dask_address = address.filter(|address| !address.is_empty());
+        self
+    }
+
     /// The names by which electrons can ask, and how many tasks run at once behind each. Names
-    /// that share one pool show the pool's number.
-    pub fn shown(&self) -> impl Iterator<Item = (&str, usize)> {
+    /// that share one pool show the pool's number. What the finder has is not among them, unless
+    /// somebody asked for it.
+    pub fn shown(&self) -> impl Iterator<Item = (String, usize)> {
         let slots = self.builtin.slots();
-        let builtin = target::names().iter().copied().filter(|name| self.named(name).is_none());
-        let added = self.added.iter().map(|(name, executor)| (name.as_str(), executor.slots()));
-        builtin.map(move |name| (name, slots)).chain(added)
+        let taken = self.taken().clone();
+        let is_own = move |name: &&str| {
+            let elsewhere = self.dask_address.is_some() && *name == "dask";
+            !self.is_added(name) && !elsewhere
+        };
+        let builtin = target::names().iter().copied().filter(is_own);
+        let others = self.added.clone().into_iter().chain(taken);
+        let others = others.map(|(name, executor)| (name, executor.slots()));
+        builtin.map(move |name| (name.to_owned(), slots)).chain(others)
+    }
+
+    /// What the finder has now; nothing without one.
+    ///
+    /// # Errors
+    /// As [`Finder::found`].
+    pub async fn found(&self) -> Result<Vec<Found>, Error> {
+        match &self.finder {
+            Some(finder) => finder.found().await,
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Ends all of them, as [`Executor::stop`] does.
     pub async fn stop(&self) {
-        futures_util::future::join_all(self.all().map(|executor| executor.stop())).await;
+        let own = self.fixed().map(|executor| executor.stop());
+        let found = async {
+            if let Some(finder) = &self.finder {
+                finder.stop().await;
+            }
+        };
+        tokio::join!(futures_util::future::join_all(own), found);
     }
 
-    /// The pool that was added under this name.
-    pub(crate) fn named(&self, name: &str) -> Option<Pool> {
-        self.added.iter().position(|(added, _)| added == name).map(|index| Pool(index + 1))
+    /// Whether an executor was added under this name.
+    pub(crate) fn is_added(&self, name: &str) -> bool {
+        self.added.iter().any(|(added, _)| added == name)
     }
 
-    pub(crate) fn pool(&self, pool: Pool) -> &Arc<dyn Executor> {
-        let added = pool.0.checked_sub(1).and_then(|index| self.added.get(index));
-        added.map_or(&self.builtin, |(_, executor)| executor)
+    /// Where the scheduler is that `dask` means, if not the local pool.
+    pub(crate) fn dask_address(&self) -> Option<&str> {
+        self.dask_address.as_deref()
     }
 
-    /// In the order of their pools.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<dyn Executor>> {
+    /// The pool of the executor that was added under this name, or that the finder has for it.
+    pub(crate) fn taken_pool(&self, name: &str) -> Option<Pool> {
+        let added = self.added.iter().position(|(added, _)| added == name);
+        if let Some(index) = added {
+            return Some(Pool(1 + index));
+        }
+        let finder = self.finder.as_ref()?;
+        let mut taken = self.taken();
+        let known = taken.iter().position(|(known, _)| known == name);
+        let index = known.unwrap_or_else(|| {
+            if taken.len() < TAKEN_MAX {
+                taken.push((name.to_owned(), finder.executor(name)));
+            }
+            taken.len() - 1
+        });
+        Some(Pool(1 + self.added.len() + index))
+    }
+
+    pub(crate) fn pool(&self, pool: Pool) -> Arc<dyn Executor> {
+        let Some(index) = pool.0.checked_sub(1) else { return Arc::clone(&self.builtin) };
+        if let Some((_, executor)) = self.added.get(index) {
+            return Arc::clone(executor);
+        }
+        let taken = self.taken();
+        let taken = index.checked_sub(self.added.len()).and_then(|index| taken.get(index));
+        Arc::clone(taken.map_or(&self.builtin, |(_, executor)| executor))
+    }
+
+    /// Those that were there at the start, and those that the finder was asked for.
+    pub(crate) fn all(&self) -> Vec<Arc<dyn Executor>> {
+        let taken = self.taken();
+        let taken = taken.iter().map(|(_, executor)| executor);
+        self.fixed().chain(taken).map(Arc::clone).collect()
+    }
+
+    fn fixed(&self) -> impl Iterator<Item = &Arc<dyn Executor>> {
         std::iter::once(&self.builtin).chain(self.added.iter().map(|(_, executor)| executor))
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Vec<(String, Arc<dyn Executor>)>> {
+        // Entries are only added, each in one step.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -116,7 +207,7 @@ impl Handle {
     /// How many tasks run at once, on all executors.
     #[must_use]
     pub fn slots(&self) -> usize {
-        self.executors().all().map(|executor| executor.slots()).sum()
+        self.executors().all().iter().map(|executor| executor.slots()).sum()
     }
 
     /// How much there is to do now. Asks no store.

@@ -58,6 +58,15 @@ pub enum Message {
         /// Whose slot it is.
         pool: Pool,
     },
+    /// An engine outside has the attempt.
+    Accepted {
+        /// The node.
+        node: NodeId,
+        /// Its attempt.
+        attempt: AttemptId,
+        /// What the engine calls it, in the store or on the way there.
+        staged: Staged,
+    },
     /// An attempt ended.
     Ended(Delivery),
     /// The sub-dispatch of a node ended.
@@ -204,7 +213,8 @@ async fn retire(
                 }
             }
             Message::Granted { pool, .. } => shared.admission.decline(pool),
-            Message::Ended(_)
+            Message::Accepted { .. }
+            | Message::Ended(_)
             | Message::ChildEnded(_)
             | Message::Imported { .. }
             | Message::Event(_) => {}
@@ -296,7 +306,9 @@ impl Owner {
         first: Option<Message>,
     ) -> Retirement {
         if self.dispatch.is_under_way() {
-            self.apply(Event::Restarted { on_restart: self.shared.options.on_restart });
+            let on_restart = self.shared.options.on_restart;
+            let attachable = self.attachable();
+            self.apply(Event::Restarted { on_restart, attachable });
         }
         first.into_iter().for_each(|message| self.receive(message));
         self.fresh = false;
@@ -329,6 +341,18 @@ impl Owner {
                 }
             }
         }
+    }
+
+    /// The nodes that an engine outside may still be at work on. What this life of the server
+    /// began is not among them: its dispatch is loaded again because of a fault, after which every
+    /// attempt is killed.
+    fn attachable(&self) -> Vec<NodeId> {
+        let may_attach = |node: &NodeId| {
+            let has_job = self.loaded.node(*node).is_some_and(|contents| contents.job.is_some());
+            let attempt = has_job.then(|| self.phase_attempt(*node)).flatten();
+            attempt.is_some_and(|attempt| self.shared.is_of_earlier_life(attempt))
+        };
+        self.dispatch.graph().nodes().filter(may_attach).collect()
     }
 
     /// Stores what has happened before the server is gone.

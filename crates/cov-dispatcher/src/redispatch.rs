@@ -190,7 +190,8 @@ fn is_clients(address: AssetAddress, graph: &Graph) -> bool {
         | AssetKey::Name
         | AssetKey::RedispatchPlan
         | AssetKey::Request
-        | AssetKey::Program => false,
+        | AssetKey::Program
+        | AssetKey::Job => false,
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use cov_core::asset::{AssetKey, INLINE_BYTES_MAX, SmallContent};
 use cov_core::error::Fault;
 use cov_core::ids::AttemptId;
-use cov_engine::event::{Event as EngineEvent, Outcome as EngineOutcome};
-use cov_exec::{Ending, Event, Outcome, Payload, Report};
+use cov_engine::event::{Event as EngineEvent, OnRestart, Outcome as EngineOutcome};
+use cov_exec::{Ending, Event, HANDLE_BYTES_MAX, Outcome, Payload, Report};
 use cov_store::{Contents, Staged};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,8 @@ pub(crate) struct Stopping;
 pub(crate) struct Ways {
     pub(crate) admission: Admission,
     pub(crate) contents: Arc<dyn Contents>,
+    /// What becomes of attempts of which nobody knows.
+    pub(crate) on_restart: OnRestart,
     /// Cancelled when no more reports come: those that came are still forwarded.
     pub(crate) last: CancellationToken,
     /// Cancelled when a store that does not answer is not waited for any more.
@@ -62,6 +65,14 @@ async fn forward(report: Report, ways: &Ways, deliveries: &TaskTracker) {
                 send(&work, Message::Event(event)).await;
             }
         }
+        Event::Lost => {
+            if let Some(work) = ways.admission.end(attempt) {
+                let (node, on_restart) = (work.node, ways.on_restart);
+                let event = EngineEvent::Lost { node, attempt, on_restart };
+                send(&work, Message::Event(event)).await;
+            }
+        }
+        Event::Accepted { handle } => accepted(attempt, handle, ways).await,
         Event::Ended(ending) => match ways.admission.end(attempt) {
             Some(work) => deliver(work, attempt, ending, ways, deliveries).await,
             None => {
@@ -87,6 +98,30 @@ async fn begun(admission: &Admission, attempt: AttemptId) {
     if let Some(work) = admission.work(attempt) {
         let event = EngineEvent::Begun { node: work.node, attempt };
         send(&work, Message::Event(event)).await;
+    }
+}
+
+/// What an engine outside calls an attempt, as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StoredJob {
+    /// The wire form of the attempt.
+    pub(crate) attempt: u64,
+    /// What [`Event::Accepted`] told.
+    pub(crate) handle: Box<str>,
+}
+
+async fn accepted(attempt: AttemptId, handle: Box<str>, ways: &Ways) {
+    let Some(work) = ways.admission.work(attempt) else { return };
+    if handle.len() > HANDLE_BYTES_MAX {
+        tracing::warn!(%attempt, bytes = handle.len(), "a job's handle is too long to be kept");
+        return;
+    }
+    let job = StoredJob { attempt: attempt.to_bits(), handle };
+    let Ok(text) = serde_json::to_vec(&job) else { return };
+    let staged = stage_patiently(&*ways.contents, text.into(), &ways.stopping).await;
+    // Without it, the attempt counts as lost after a restart: nothing worse.
+    if let Ok(Ok(staged)) = staged {
+        send(&work, Message::Accepted { node: work.node, attempt, staged }).await;
     }
 }
 

@@ -15,9 +15,11 @@ use cov_exec::WorkDir;
 use crate::Error;
 use crate::executors::{Executors, Pool};
 
-/// Names that mean the local pool of Python runners. `dask` does when no scheduler address comes
-/// with it: it is what an untouched SDK sends.
-const PYTHON_NAMES: [&str; 2] = ["local", "dask"];
+/// What an untouched SDK sends. It means the local pool where nobody says which scheduler.
+const DASK_NAME: &str = "dask";
+
+/// Names that mean the local pool of Python runners.
+const PYTHON_NAMES: [&str; 2] = ["local", DASK_NAME];
 
 /// The name that means the program that comes with the dispatch.
 const RUST_NAME: &str = "rust";
@@ -35,76 +37,156 @@ const DEFAULT_WORK_DIR: &str = "covalent/workdir";
 
 /// Where the tasks of one executor go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// To the local pool of Python runners.
-    Local {
+pub struct Target {
+    /// What runs them.
+    pub runtime: TargetRuntime,
+    /// On whose slots, if not on the server's own.
+    pub engine: Option<Engine>,
+}
+
+/// What runs the tasks of one executor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TargetRuntime {
+    /// Python.
+    Python {
         /// Their working directory, if the user chose one.
         work_dir: Option<WorkDir>,
     },
-    /// To runners of the program that comes with the dispatch.
+    /// The program that comes with the dispatch.
     Program {
         /// The digest that the program must have.
         digest: ContentId,
         /// Their working directory, if the user chose one.
         work_dir: Option<WorkDir>,
-        /// How large the address space of a runner may become. Bytes.
+        /// How large the address space of a process may become. Bytes.
         memory_bytes_max: Option<u64>,
     },
-    /// To processes of their own: commands.
+    /// Processes of their own: commands.
     Command,
-    /// To an executor that was added to the server.
-    Added {
-        /// Which one.
-        pool: Pool,
-        /// What the client says to it.
-        spec: Arc<ExecutorSpec>,
-    },
-    /// Nowhere; this says why and what to do.
+    /// Nothing; this says why and what to do.
     Unknown(String),
+}
+
+/// An executor that is not the server's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Engine {
+    /// Its slots.
+    pub pool: Pool,
+    /// What the client says to it.
+    pub spec: Arc<ExecutorSpec>,
 }
 
 impl Target {
     /// What `spec` means here.
     #[must_use]
     pub fn of(spec: &ExecutorSpec, executors: &Executors) -> Self {
-        if let Some(pool) = executors.named(&spec.name) {
-            return Self::Added { pool, spec: Arc::new(spec.clone()) };
-        }
+        Self::found(spec, executors).unwrap_or_else(|reason| Self {
+            runtime: TargetRuntime::Unknown(reason),
+            engine: None,
+        })
+    }
+
+    /// The slots that its tasks wait for.
+    #[must_use]
+    pub fn pool(&self) -> Pool {
+        self.engine.as_ref().map_or(Pool::BUILTIN, |engine| engine.pool)
+    }
+
+    fn found(spec: &ExecutorSpec, executors: &Executors) -> Result<Self, String> {
+        let is_added = executors.is_added(&spec.name);
         match spec.name.as_str() {
-            RUST_NAME => program(spec).unwrap_or_else(Self::Unknown),
-            command::EXECUTOR => Self::Command,
-            name if PYTHON_NAMES.contains(&name) => python(spec),
-            name => {
-                let known: Vec<&str> = executors.shown().map(|(name, _)| name).collect();
-                let known = known.join(", ");
-                Self::Unknown(format!(
-                    "No executor found by name: {name}. This server has: {known}."
-                ))
+            RUST_NAME if !is_added => {
+                let engine = engine_below(spec, executors)?;
+                let runtime = program(spec, engine.is_some())?;
+                Ok(Self { runtime, engine })
+            }
+            command::EXECUTOR if !is_added => {
+                let engine = engine_below(spec, executors)?;
+                Ok(Self { runtime: TargetRuntime::Command, engine })
+            }
+            _ => {
+                let engine = engine_of(spec, executors)?;
+                let work_dir = if engine.is_none() { work_dir(spec) } else { None };
+                Ok(Self { runtime: TargetRuntime::Python { work_dir }, engine })
             }
         }
     }
 }
 
-fn python(spec: &ExecutorSpec) -> Target {
-    let address = spec.attribute("scheduler_address").and_then(serde_json::Value::as_str);
-    match address.filter(|address| !address.is_empty()) {
-        Some(address) => Target::Unknown(format!(
-            "The Dask scheduler at {address} cannot be used: this server runs `dask` tasks \
-             on its local pool. Leave the scheduler address empty to use it."
+/// The engine that a program or a command asks for by the attribute `on`: an executor's
+/// specification, or only its name.
+fn engine_below(spec: &ExecutorSpec, executors: &Executors) -> Result<Option<Engine>, String> {
+    let Some(on) = spec.attribute("on").filter(|on| !on.is_null()) else { return Ok(None) };
+    let below = match on {
+        serde_json::Value::String(name) => ExecutorSpec { name: name.clone(), ..Default::default() },
+        on => serde_json::from_value(on.clone()).map_err(|error| {
+            format!("What the executor `{}` says of `on` is no executor: {error}.", spec.name)
+        })?,
+    };
+    engine_of(&below, executors)
+}
+
+/// The engine that `spec` names. `None` when it is the server's own pool.
+fn engine_of(spec: &ExecutorSpec, executors: &Executors) -> Result<Option<Engine>, String> {
+    let name = spec.name.as_str();
+    if executors.is_added(name) {
+        return Ok(executors.taken_pool(name).map(|pool| Engine { pool, spec: Arc::new(spec.clone()) }));
+    }
+    if name == PYTHON_NAMES[0] || names_own_dask(spec, executors) {
+        return Ok(None);
+    }
+    let mut spec = spec.clone();
+    if spec.name == DASK_NAME && scheduler_address(&spec).is_none() {
+        executors.dask_address().into_iter().for_each(|address| set_address(&mut spec, address));
+    }
+    let is_other = !NAMES.contains(&name) || name == DASK_NAME;
+    match executors.taken_pool(name).filter(|_| is_other) {
+        Some(pool) => Ok(Some(Engine { pool, spec: Arc::new(spec) })),
+        None if name == DASK_NAME => Err(format!(
+            "The Dask scheduler at {} cannot be used: this server hosts no executors but its own. \
+             Leave the scheduler address empty to use its local pool.",
+            scheduler_address(&spec).unwrap_or_default()
         )),
-        None => Target::Local { work_dir: work_dir(spec) },
+        None => {
+            let known: Vec<String> = executors.shown().map(|(name, _)| name).collect();
+            let known = known.join(", ");
+            Err(format!("No executor found by name: {name}. This server has: {known}."))
+        }
     }
 }
 
-/// The program that `spec` names, or why it cannot run here.
-fn program(spec: &ExecutorSpec) -> Result<Target, String> {
+/// Whether `spec` says `dask` and neither it nor the server says where one is.
+fn names_own_dask(spec: &ExecutorSpec, executors: &Executors) -> bool {
+    let has_address = scheduler_address(spec).is_some() || executors.dask_address().is_some();
+    spec.name == DASK_NAME && !has_address
+}
+
+fn scheduler_address(spec: &ExecutorSpec) -> Option<&str> {
+    let address = spec.attribute("scheduler_address").and_then(serde_json::Value::as_str);
+    address.filter(|address| !address.is_empty())
+}
+
+fn set_address(spec: &mut ExecutorSpec, address: &str) {
+    if !spec.data.is_object() {
+        spec.data = serde_json::json!({});
+    }
+    let Some(data) = spec.data.as_object_mut() else { return };
+    let attributes = data.entry("attributes").or_insert_with(|| serde_json::json!({}));
+    if let Some(attributes) = attributes.as_object_mut() {
+        attributes.insert("scheduler_address".to_owned(), address.into());
+    }
+}
+
+/// The program that `spec` names, or why it cannot run: here, unless it runs `elsewhere`.
+fn program(spec: &ExecutorSpec, elsewhere: bool) -> Result<TargetRuntime, String> {
     let text = |name| spec.attribute(name).and_then(serde_json::Value::as_str);
     let digest = text("program").ok_or("The executor `rust` names no program.")?;
     let digest = digest.parse().map_err(|_no_digest| {
         format!("The executor `rust` names the program {digest:?}, which is no BLAKE3 digest.")
     })?;
     let own = platform::current();
-    if let Some(theirs) = text("platform").filter(|theirs| !is_compatible(theirs, &own)) {
+    let foreign = text("platform").filter(|theirs| !elsewhere && !is_compatible(theirs, &own));
+    if let Some(theirs) = foreign {
         return Err(format!(
             "The program {digest} is built for {theirs}; this server runs on {own}. Build it for \
              that platform, or dispatch to a server on {theirs}."
@@ -112,7 +194,7 @@ fn program(spec: &ExecutorSpec) -> Result<Target, String> {
     }
     let memory_bytes_max =
         spec.memory_limit_mb().map(|megabytes| megabytes.saturating_mul(1 << 20));
-    Ok(Target::Program { digest, work_dir: work_dir(spec), memory_bytes_max })
+    Ok(TargetRuntime::Program { digest, work_dir: work_dir(spec), memory_bytes_max })
 }
 
 /// Whether processor and system are the same. Which C library a program needs shows when it is
@@ -141,7 +223,8 @@ pub(crate) fn check(manifest: &Manifest) -> Result<(), Error> {
         if node.kind == NodeKind::Parameter {
             continue;
         }
-        let fault = known.get_or_insert_with(|| match program(spec) {
+        let elsewhere = spec.attribute("on").is_some_and(|on| !on.is_null());
+        let fault = known.get_or_insert_with(|| match program(spec, elsewhere) {
             Err(reason) => Some(reason),
             Ok(_) if is_brought => None,
             Ok(_) => Some("The workflow does not bring the program of its electrons.".to_owned()),
@@ -236,24 +319,50 @@ mod tests {
         Target::of(&spec, &executors)
     }
 
+    fn local(work_dir: Option<WorkDir>) -> Target {
+        Target { runtime: TargetRuntime::Python { work_dir }, engine: None }
+    }
+
+    fn why_not(target: Target) -> String {
+        match target.runtime {
+            TargetRuntime::Unknown(why) => why,
+            other => panic!("this can run: {other:?}"),
+        }
+    }
+
     #[test]
     fn added_executors_are_known_by_their_names() {
-        let Target::Added { pool, spec } = target("gpu", json!({ "cards": 2 })) else {
-            panic!("it was added")
-        };
-        assert_ne!(pool, Pool::BUILTIN);
-        assert_eq!(spec.attribute("cards"), Some(&json!(2)));
-        let Target::Unknown(why) = target("tpu", json!({})) else { panic!("it was not added") };
+        let engine = target("gpu", json!({ "cards": 2 })).engine.unwrap();
+        assert_ne!(engine.pool, Pool::BUILTIN);
+        assert_eq!(engine.spec.attribute("cards"), Some(&json!(2)));
+        let why = why_not(target("tpu", json!({})));
         assert!(why.contains("rust, command, gpu"), "{why}");
     }
 
     #[test]
+    fn commands_and_programs_run_on_the_engine_that_they_name() {
+        let on = json!({ "name": "gpu", "data": { "attributes": { "cards": 2 } } });
+        let found = target("command", json!({ "on": on }));
+        assert_eq!(found.runtime, TargetRuntime::Command);
+        assert_eq!(found.engine.unwrap().spec.attribute("cards"), Some(&json!(2)));
+        let program = json!({ "program": "ab".repeat(32), "platform": "riscv64gc-unknown-linux-gnu",
+            "on": "gpu" });
+        let found = target("rust", program);
+        assert!(matches!(found.runtime, TargetRuntime::Program { .. }), "{found:?}");
+        assert_ne!(found.pool(), Pool::BUILTIN);
+        assert_eq!(target("command", json!({ "on": "local" })).pool(), Pool::BUILTIN);
+        let why = why_not(target("command", json!({ "on": "tpu" })));
+        assert!(why.contains("No executor found by name: tpu"), "{why}");
+        assert!(why_not(target("command", json!({ "on": 7 }))).contains("no executor"));
+    }
+
+    #[test]
     fn dask_without_an_address_is_the_local_pool() {
-        assert_eq!(target("dask", json!({})), Target::Local { work_dir: None });
+        assert_eq!(target("dask", json!({})), local(None));
         let empty = json!({ "scheduler_address": "" });
-        assert_eq!(target("dask", empty), Target::Local { work_dir: None });
+        assert_eq!(target("dask", empty), local(None));
         let given = json!({ "scheduler_address": "tcp://10.0.0.1:8786" });
-        assert!(matches!(target("dask", given), Target::Unknown(why) if why.contains("10.0.0.1")));
+        assert!(why_not(target("dask", given)).contains("10.0.0.1"));
     }
 
     #[test]
@@ -261,17 +370,17 @@ mod tests {
         let digest = "ab".repeat(32);
         let given =
             json!({ "program": digest, "platform": platform::current(), "memory_limit_mb": 64 });
-        let expected = Target::Program {
+        let expected = TargetRuntime::Program {
             digest: digest.parse().unwrap(),
             work_dir: None,
             memory_bytes_max: Some(64 << 20),
         };
-        assert_eq!(target("rust", given), expected);
+        assert_eq!(target("rust", given).runtime, expected);
         let other = json!({ "program": digest, "platform": "riscv64gc-unknown-linux-gnu" });
-        let Target::Unknown(why) = target("rust", other) else { panic!("it is another platform") };
+        let why = why_not(target("rust", other));
         assert!(why.contains("built for riscv64gc-unknown-linux-gnu"), "{why}");
         for none in [json!({}), json!({ "program": "ab" })] {
-            assert!(matches!(target("rust", none), Target::Unknown(_)));
+            why_not(target("rust", none));
         }
     }
 
@@ -286,7 +395,7 @@ mod tests {
 
     #[test]
     fn unknown_names_say_which_are_known() {
-        let Target::Unknown(why) = target("slurm", json!({})) else { panic!("slurm is unknown") };
+        let why = why_not(target("slurm", json!({})));
         assert!(why.contains("No executor found by name: slurm") && why.contains("local"));
     }
 
@@ -296,10 +405,10 @@ mod tests {
         let of = |path: &str, unique: bool| {
             target("local", json!({ "workdir": path, "create_unique_workdir": unique }))
         };
-        assert_eq!(of(default, false), Target::Local { work_dir: None });
+        assert_eq!(of(default, false), local(None));
         let expected = WorkDir { path: default.into(), unique: true };
-        assert_eq!(of(default, true), Target::Local { work_dir: Some(expected) });
+        assert_eq!(of(default, true), local(Some(expected)));
         let expected = WorkDir { path: "/data".into(), unique: false };
-        assert_eq!(of("/data", false), Target::Local { work_dir: Some(expected) });
+        assert_eq!(of("/data", false), local(Some(expected)));
     }
 }

@@ -23,6 +23,14 @@ pub enum Effect {
         /// Under this attempt.
         attempt: AttemptId,
     },
+    /// Take up the attempt where an engine outside went on with it. What becomes of it will be
+    /// reported, or that it is lost.
+    Attach {
+        /// The node.
+        node: NodeId,
+        /// Its attempt.
+        attempt: AttemptId,
+    },
     /// Kill an attempt; its end will be reported.
     Kill {
         /// The attempt.
@@ -77,6 +85,7 @@ impl Effect {
         match self {
             Self::Enqueue { .. }
             | Self::Submit { .. }
+            | Self::Attach { .. }
             | Self::Kill { .. }
             | Self::StartTimer { .. } => true,
             Self::Retry { .. }

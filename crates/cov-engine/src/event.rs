@@ -10,10 +10,13 @@ use crate::phase::End;
 pub enum Event {
     /// Somebody started the dispatch. Starting it again changes nothing.
     Start,
-    /// The server came back: every attempt that was under way is gone with its process.
+    /// The server came back: the attempts that were under way are gone with its process, but for
+    /// those that an engine outside went on with.
     Restarted {
-        /// What to do with those attempts.
+        /// What to do with those that are gone.
         on_restart: OnRestart,
+        /// The nodes whose attempts may be found again.
+        attachable: Vec<NodeId>,
     },
     /// The scheduler gave the node a slot; `attempt` is new.
     Granted {
@@ -35,6 +38,15 @@ pub enum Event {
         node: NodeId,
         /// Its attempt.
         attempt: AttemptId,
+    },
+    /// The executor reports that nobody can tell what became of the attempt.
+    Lost {
+        /// The node.
+        node: NodeId,
+        /// Its attempt.
+        attempt: AttemptId,
+        /// What to do with it.
+        on_restart: OnRestart,
     },
     /// The executor reports how the attempt ended.
     Ended {
@@ -96,7 +108,7 @@ pub enum Outcome {
     Killed,
 }
 
-/// What becomes of attempts that were under way when the server stopped.
+/// What becomes of attempts that were under way when the server stopped, or what ran them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnRestart {
     /// They are made again, under a new attempt id.

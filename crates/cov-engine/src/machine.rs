@@ -65,10 +65,11 @@ pub fn apply(dispatch: &mut Dispatch, event: Event, now: Timestamp) -> Result<St
     let mut machine = Machine { dispatch, now, step: Step::default() };
     match event {
         Event::Start => machine.start()?,
-        Event::Restarted { on_restart } => machine.restarted(on_restart)?,
+        Event::Restarted { on_restart, attachable } => machine.restarted(on_restart, &attachable)?,
         Event::Granted { node, attempt } => machine.granted(node, attempt)?,
         Event::Begun { node, attempt } => machine.begun(node, attempt)?,
         Event::NotBegun { node, attempt } => machine.not_begun(node, attempt)?,
+        Event::Lost { node, attempt, on_restart } => machine.lost(node, attempt, on_restart)?,
         Event::Ended { node, attempt, outcome } => machine.ended(node, attempt, outcome)?,
         Event::TimeLimit { node, attempt } => machine.time_limit(node, attempt)?,
         Event::RetryDue { node } => machine.retry_due(node)?,
@@ -99,7 +100,11 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn restarted(&mut self, on_restart: OnRestart) -> Result<(), Reject> {
+    fn restarted(
+        &mut self,
+        on_restart: OnRestart,
+        attachable: &[NodeId],
+    ) -> Result<(), Reject> {
         match self.dispatch.state.status {
             Status::Starting => {
                 self.dispatch.state.status = Status::Running;
@@ -117,10 +122,27 @@ impl Machine<'_> {
             | Status::Cancelled => return Err(Reject::Duplicate),
         }
         for node in self.dispatch.plan.graph.nodes() {
-            self.resume(node, on_restart);
+            match attachable.contains(&node) {
+                true if self.attach(node) => {}
+                true | false => self.resume(node, on_restart),
+            }
         }
         self.reach_all_without_pending();
         Ok(())
+    }
+
+    /// Goes on with the node's attempt. False when it has none under way.
+    fn attach(&mut self, id: NodeId) -> bool {
+        let Some(node) = self.dispatch.nodes.get_mut(id.index()) else { return false };
+        let Phase::Running { attempt, .. } = node.phase else { return false };
+        node.begun = false;
+        self.step.effects.push(Effect::Attach { node: id, attempt });
+        if node.state.cancel_requested {
+            let kill = Some(KillReason::Cancel);
+            self.set_phase(id, Phase::Running { attempt, kill });
+            self.step.effects.push(Effect::Kill { attempt });
+        }
+        true
     }
 
     /// Decides what becomes of a node that was under way when the server stopped.
@@ -128,13 +150,8 @@ impl Machine<'_> {
         let Some(node) = self.dispatch.nodes.get_mut(id.index()) else { return };
         match &node.phase {
             Phase::Running { .. } => {
-                let cancelled = node.state.cancel_requested;
-                self.drop_built(id);
-                match (cancelled, on_restart) {
-                    (true, _) => self.set_end(id, End::Cancelled, None),
-                    (false, OnRestart::Rerun) => self.make_ready(id),
-                    (false, OnRestart::Fail) => self.set_end(id, End::Failed, Some(Fault::Lost)),
-                }
+                let kill = node.state.cancel_requested.then_some(KillReason::Cancel);
+                self.forget_attempt(id, kill, on_restart);
             }
             // No attempt of theirs was under way, so none is lost.
             Phase::Ready | Phase::Backoff if node.state.cancel_requested => {
@@ -243,6 +260,28 @@ impl Machine<'_> {
             Some(KillReason::Timeout) | None => self.make_ready(id),
         }
         Ok(())
+    }
+
+    fn lost(
+        &mut self,
+        id: NodeId,
+        attempt: AttemptId,
+        on_restart: OnRestart,
+    ) -> Result<(), Reject> {
+        let kill = self.present_attempt(id, attempt)?;
+        self.forget_attempt(id, kill, on_restart);
+        Ok(())
+    }
+
+    /// Nobody knows how far the attempt of a running node came.
+    fn forget_attempt(&mut self, id: NodeId, kill: Option<KillReason>, on_restart: OnRestart) {
+        self.drop_built(id);
+        match (kill, on_restart) {
+            (Some(KillReason::Cancel), _) => self.set_end(id, End::Cancelled, None),
+            (Some(KillReason::Timeout), _) => self.failed(id, Fault::Timeout),
+            (None, OnRestart::Rerun) => self.make_ready(id),
+            (None, OnRestart::Fail) => self.set_end(id, End::Failed, Some(Fault::Lost)),
+        }
     }
 
     fn ended(&mut self, id: NodeId, attempt: AttemptId, outcome: Outcome) -> Result<(), Reject> {

@@ -49,6 +49,8 @@ pub struct Program {
     pub digest: ContentId,
     /// Its bytes; in a file, as a rule.
     pub content: Payload,
+    /// Where a machine that has none of the server's files can fetch it, if it can.
+    pub address: Option<String>,
     /// How large the address space of one of its processes may become. Bytes.
     pub memory_bytes_max: Option<u64>,
 }
@@ -62,8 +64,6 @@ pub enum Runtime {
     Program(Program),
     /// A command of its own; see [`cov_core::command`].
     Command,
-    /// An executor that was added to the server, as it wishes. What the client says to it.
-    Added(Arc<ExecutorSpec>),
 }
 
 /// One attempt to run one electron.
@@ -77,6 +77,8 @@ pub struct Task {
     pub node: NodeId,
     /// What runs it.
     pub runtime: Runtime,
+    /// What the client says to the executor that it asks for; `None` for the server's own.
+    pub engine: Option<Arc<ExecutorSpec>>,
     /// The callable: a `TransportableObject` archive.
     pub function: Payload,
     /// The hooks around it, as the client wrote them (JSON), if any.
@@ -101,17 +103,44 @@ pub struct Report {
     pub event: Event,
 }
 
-/// What can happen to an attempt. `Begun` comes at most once, then exactly one of the others.
+/// An attempt that an engine outside runs, as an earlier life of the server left it.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Names the attempt; every report carries it.
+    pub attempt: AttemptId,
+    /// The dispatch, for what the executor tells its engine of it.
+    pub dispatch: DispatchId,
+    /// The electron, likewise.
+    pub node: NodeId,
+    /// What the client says to the executor.
+    pub engine: Arc<ExecutorSpec>,
+    /// What [`Event::Accepted`] told last.
+    pub handle: Box<str>,
+}
+
+/// What can happen to an attempt. `Begun` comes at most once and `Accepted` a few times, then
+/// exactly one of the others.
 #[derive(Debug)]
 pub enum Event {
     /// The task's code is about to run.
     Begun,
+    /// An engine outside has taken the task, and goes on with it whatever becomes of the server.
+    Accepted {
+        /// By what the attempt is found again, for [`Executor::attach`]. No longer than
+        /// [`HANDLE_BYTES_MAX`].
+        handle: Box<str>,
+    },
     /// The attempt ended.
     Ended(Ending),
     /// The attempt never began and will not: its runner went before it took the task. It can be
     /// submitted again under a new attempt id.
     NotBegun,
+    /// What became of the attempt cannot be known: what could tell is gone. It may have run.
+    Lost,
 }
+
+/// Longest handle of a job. Bytes.
+pub const HANDLE_BYTES_MAX: usize = 64 * 1024;
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -151,6 +180,9 @@ pub enum Error {
     /// The executor could not be started.
     #[error("the executor cannot be started: {0}")]
     Start(String),
+    /// The executor finds no attempt of an earlier life again.
+    #[error("the executor does not take up what it began before the server was started")]
+    NotAttachable,
     /// The operating system refused something.
     #[error("{what}")]
     Io {
@@ -175,6 +207,15 @@ pub trait Executor: Debug + Send + Sync + 'static {
     /// `Stopping`; the task was not taken and nothing is reported.
     async fn submit(&self, task: Task) -> Result<(), Error>;
 
+    /// Takes up an attempt that was submitted before the server was started anew. From then on
+    /// everything is reported as after [`Executor::submit`], and [`Event::Lost`] if nothing can be.
+    ///
+    /// # Errors
+    /// `NotAttachable` unless the executor says otherwise, and `Stopping`; nothing is reported.
+    async fn attach(&self, _job: Job) -> Result<(), Error> {
+        Err(Error::NotAttachable)
+    }
+
     /// Ends an attempt: SIGTERM to its whole process group, SIGKILL after the grace period.
     /// Reported as [`Outcome::Killed`] when all of it is gone. Unknown attempts are ignored.
     async fn kill(&self, attempt: AttemptId);
@@ -185,5 +226,38 @@ pub trait Executor: Debug + Send + Sync + 'static {
 
     /// Ends all runners, at once, and returns when they are gone. Attempts under way are not
     /// reported any more: the server runs them again after its next start.
+    async fn stop(&self);
+}
+
+/// An executor that a [`Finder`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The name by which electrons ask for it.
+    pub name: String,
+    /// How many tasks run there at once.
+    pub slots: usize,
+    /// What it is made of: a module's name or a file's path.
+    pub origin: String,
+    /// Whether it takes up its attempts again after the server was started anew.
+    pub attaches: bool,
+    /// Why it cannot be used, if it cannot.
+    pub fault: Option<String>,
+}
+
+/// Has executors that are not known when the server starts. Their reports go to the channel that
+/// it was made with.
+#[async_trait]
+pub trait Finder: Debug + Send + Sync + 'static {
+    /// The executor for tasks that ask for `name`, always the same one. Whether there is one shows
+    /// when it is given a task, which fails if not.
+    fn executor(&self, name: &str) -> Arc<dyn Executor>;
+
+    /// All that can be found now. May start what looks for them.
+    ///
+    /// # Errors
+    /// `Start`: it cannot look; the text says what to do.
+    async fn found(&self) -> Result<Vec<Found>, Error>;
+
+    /// Ends all of its executors, as [`Executor::stop`] does.
     async fn stop(&self);
 }

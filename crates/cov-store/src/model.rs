@@ -159,6 +159,8 @@ pub struct StoredNode {
     pub hooks: Option<ContentRef>,
     /// Its output, if it is there.
     pub output: Option<ContentRef>,
+    /// What an engine outside calls it, if one has or had it.
+    pub job: Option<ContentRef>,
 }
 
 /// Everything that the store knows of a dispatch, without the contents.

@@ -43,7 +43,7 @@ impl Executor for DeviceExecutor {
     }
 
     async fn submit(&self, mut task: Task) -> Result<(), Error> {
-        // What the client says to this executor stands in the `Runtime::Added` that goes here.
+        // What the client says to this executor stands in `task.engine`.
         task.runtime = Runtime::Command;
         self.pool.submit(task).await
     }

@@ -11,7 +11,7 @@ use crate::effects::StoredProgram;
 use crate::executors::Pool;
 use crate::options::{COMMIT_RETRY_FIRST, COMMIT_RETRY_MAX};
 use crate::service::Shared;
-use crate::target::Target;
+use crate::target::{Target, TargetRuntime};
 
 /// How often a dispatch is loaded again because its steps could not be stored.
 pub(super) const RELOADS_MAX: u32 = 3;
@@ -37,6 +37,8 @@ pub(crate) struct NodeContents {
     pub(crate) function: Option<ContentRef>,
     pub(crate) hooks: Option<ContentRef>,
     pub(crate) output: Option<ContentRef>,
+    /// What an engine outside calls the latest attempt that it had.
+    pub(crate) job: Option<ContentRef>,
 }
 
 impl Loaded {
@@ -46,10 +48,7 @@ impl Loaded {
 
     /// The executor that a node asks for.
     pub(crate) fn pool(&self, node: NodeId) -> Pool {
-        match self.target(node) {
-            Some(Target::Added { pool, .. }) => *pool,
-            _ => Pool::BUILTIN,
-        }
+        self.target(node).map_or(Pool::BUILTIN, Target::pool)
     }
 
     pub(crate) fn target(&self, node: NodeId) -> Option<&Target> {
@@ -100,7 +99,7 @@ async fn load(shared: &Shared, id: &DispatchId) -> Result<(Dispatch, Loaded), Er
         .map(|node| {
             let restored = RestoredNode { state: node.state, child: node.sub_dispatch };
             let (function, hooks, output) = (node.function, node.hooks, node.output);
-            (restored, NodeContents { function, hooks, output })
+            (restored, NodeContents { function, hooks, output, job: node.job })
         })
         .unzip();
     let plan = Plan { graph, executor_of: executor_of.clone(), policies };
@@ -116,7 +115,8 @@ async fn program_of(
     id: &DispatchId,
     targets: &[Target],
 ) -> Result<Option<StoredProgram>, Error> {
-    if !targets.iter().any(|target| matches!(target, Target::Program { .. })) {
+    let needs_one = |target: &Target| matches!(target.runtime, TargetRuntime::Program { .. });
+    if !targets.iter().any(needs_one) {
         return Ok(None);
     }
     let program = shared.store.asset(id, AssetAddress::of_dispatch(AssetKey::Program)).await?;

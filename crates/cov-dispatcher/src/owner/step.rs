@@ -26,7 +26,7 @@ use crate::owner::pending::{Pending, Reply};
 use crate::owner::{ChildOutcome, Delivery, Message, Owner, Timer};
 use crate::reports::{Stopping, stage_patiently};
 use crate::service::Shared;
-use crate::target::Target;
+use crate::target::{Target, TargetRuntime};
 
 impl Owner {
     /// Takes one message.
@@ -37,11 +37,12 @@ impl Owner {
             Message::Cancel(nodes, reply) => self.command(Event::Cancel { nodes }, reply),
             Message::Link { node, child, reply } => self.link(node, child, reply),
             Message::Granted { node, pool } => self.granted(node, pool),
+            Message::Accepted { node, attempt, staged } => self.accepted(node, attempt, staged),
             Message::Ended(delivery) => self.ended(delivery),
             Message::ChildEnded(outcome) => self.child_ended(outcome),
             Message::Imported { node, outcome } => self.imported(node, outcome),
             Message::Event(event) => {
-                if let Event::NotBegun { attempt, .. } = &event {
+                if let Event::NotBegun { attempt, .. } | Event::Lost { attempt, .. } = &event {
                     self.timers.remove(attempt);
                 }
                 self.apply(event);
@@ -153,6 +154,14 @@ impl Owner {
         }
     }
 
+    /// An engine outside has the task. That is kept, so that the next life of the server finds it
+    /// there.
+    fn accepted(&mut self, node: NodeId, attempt: AttemptId, staged: Staged) {
+        if self.phase_attempt(node) == Some(attempt) {
+            self.store_asset(node, AssetKey::Job, staged);
+        }
+    }
+
     fn ended(&mut self, delivery: Delivery) {
         let Delivery { node, attempt, outcome, assets, failure } = delivery;
         self.timers.remove(&attempt);
@@ -185,7 +194,7 @@ impl Owner {
         }
     }
 
-    fn phase_attempt(&self, node: NodeId) -> Option<AttemptId> {
+    pub(super) fn phase_attempt(&self, node: NodeId) -> Option<AttemptId> {
         match self.dispatch.phase(node)? {
             Phase::Running { attempt, .. } => Some(*attempt),
             Phase::Waiting { .. }
@@ -352,6 +361,7 @@ impl Owner {
         let (shared, mailbox) = (&self.shared, &self.mailbox);
         match effect {
             Effect::Submit { node, attempt } => self.submit(node, attempt),
+            Effect::Attach { node, attempt } => self.attach(node, attempt),
             Effect::Kill { attempt } => effects::kill(shared, attempt),
             Effect::StartTimer { node, attempt, limit } => {
                 let event = Event::TimeLimit { node, attempt };
@@ -383,15 +393,33 @@ impl Owner {
         effects::submit(&self.shared, submission);
     }
 
+    /// Takes up what an engine outside went on with while the server was away.
+    fn attach(&self, node: NodeId, attempt: AttemptId) {
+        let (target, contents) = (self.loaded.target(node), self.loaded.node(node));
+        let engine = target.and_then(|target| target.engine.as_ref());
+        let handle = contents.and_then(|contents| contents.job);
+        let work = Work { mailbox: self.mailbox.clone(), node, pool: self.loaded.pool(node) };
+        if !self.shared.admission.resume(attempt, work) {
+            return;
+        }
+        let attachment = effects::Attachment {
+            dispatch: self.id.clone(),
+            node,
+            attempt,
+            job: engine.map(|engine| Arc::clone(&engine.spec)).zip(handle),
+        };
+        effects::attach(&self.shared, attachment);
+    }
+
     /// What runs a task and where, or why nothing does.
     fn runtime(
         &self,
-        node: NodeId,
+        target: &Target,
     ) -> Result<(effects::PlannedRuntime, Option<WorkDir>), (Fault, String)> {
         use effects::PlannedRuntime;
-        match self.loaded.target(node) {
-            Some(Target::Local { work_dir }) => Ok((PlannedRuntime::Python, work_dir.clone())),
-            Some(Target::Program { digest, work_dir, memory_bytes_max }) => {
+        match &target.runtime {
+            TargetRuntime::Python { work_dir } => Ok((PlannedRuntime::Python, work_dir.clone())),
+            TargetRuntime::Program { digest, work_dir, memory_bytes_max } => {
                 let brought = self.loaded.program.as_ref();
                 let program = brought.filter(|program| program.content.id == *digest).cloned();
                 let program = program.ok_or_else(|| {
@@ -406,16 +434,17 @@ impl Owner {
                 let memory_bytes_max = *memory_bytes_max;
                 Ok((PlannedRuntime::Program { program, memory_bytes_max }, work_dir.clone()))
             }
-            Some(Target::Command) => Ok((PlannedRuntime::Command, None)),
-            Some(Target::Added { spec, .. }) => Ok((PlannedRuntime::Added(Arc::clone(spec)), None)),
-            Some(Target::Unknown(reason)) => Err((Fault::Executor, reason.clone())),
-            None => Err((Fault::Server, "the node has no executor".to_owned())),
+            TargetRuntime::Command => Ok((PlannedRuntime::Command, None)),
+            TargetRuntime::Unknown(reason) => Err((Fault::Executor, reason.clone())),
         }
     }
 
     /// Where the parts of a task are, or why it cannot run.
     fn task_plan(&self, node: NodeId) -> Result<effects::TaskPlan, (Fault, String)> {
-        let (runtime, work_dir) = self.runtime(node)?;
+        let target = self.loaded.target(node);
+        let target = target.ok_or((Fault::Server, "the node has no executor".to_owned()))?;
+        let (runtime, work_dir) = self.runtime(target)?;
+        let engine = target.engine.as_ref().map(|engine| Arc::clone(&engine.spec));
         let contents = self.loaded.node(node).cloned().unwrap_or_default();
         let function = contents
             .function
@@ -429,6 +458,7 @@ impl Owner {
         };
         Ok(effects::TaskPlan {
             runtime,
+            engine,
             work_dir,
             function: self.part(function),
             hooks: contents.hooks.map(|content| self.part(content)),

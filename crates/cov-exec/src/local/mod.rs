@@ -191,9 +191,6 @@ impl Executor for LocalExecutor {
                 self.commands.submit(task);
                 Ok(())
             }
-            Runtime::Added(spec) => {
-                Err(Error::Start(format!("`{}` is not one of its names", spec.name)))
-            }
         }
     }
 

@@ -25,6 +25,6 @@ struct Executor {
 pub(super) async fn list(State(shared): App) -> Json<Executors> {
     let known = shared.handle.executors();
     let executors =
-        known.shown().map(|(name, slots)| Executor { name: name.to_owned(), slots }).collect();
+        known.shown().map(|(name, slots)| Executor { name, slots }).collect();
     Json(Executors { executors })
 }

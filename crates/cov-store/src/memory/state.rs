@@ -246,6 +246,7 @@ impl State {
             function: content(id, AssetKey::Function),
             hooks: content(id, AssetKey::Hooks),
             output: content(id, AssetKey::Output),
+            job: content(id, AssetKey::Job),
         });
         Ok(StoredDispatch {
             dispatch: dispatch.clone(),

@@ -128,14 +128,15 @@ async fn read_assets(
         Scope::Owner => sqlx::query_as(
             "SELECT a.node, a.key, c.id, ifnull(a.size, c.size), ifnull(a.sha1, c.sha1) FROM assets a \
              LEFT JOIN contents c ON c.number = a.content WHERE a.dispatch = ?1 \
-             AND a.node > ?2 AND a.key IN (?3, ?4, ?5) AND a.content IS NOT NULL \
+             AND a.node > ?2 AND a.key IN (?3, ?4, ?5, ?6) AND a.content IS NOT NULL \
              ORDER BY a.node, a.key",
         )
         .bind(id)
         .bind(NO_NODE)
         .bind(i64::from(AssetKey::Function.code()))
         .bind(i64::from(AssetKey::Hooks.code()))
-        .bind(i64::from(AssetKey::Output.code())),
+        .bind(i64::from(AssetKey::Output.code()))
+        .bind(i64::from(AssetKey::Job.code())),
     };
     wanted.fetch_all(connection).await.map_err(from_sql)
 }
@@ -196,6 +197,7 @@ fn stored(whole: Whole) -> Result<StoredDispatch, String> {
             function: None,
             hooks: None,
             output: None,
+            job: None,
         })
         .collect();
     for (node, child) in children {
@@ -210,6 +212,7 @@ fn stored(whole: Whole) -> Result<StoredDispatch, String> {
             AssetKey::Function => node.function = Some(*content),
             AssetKey::Hooks => node.hooks = Some(*content),
             AssetKey::Output => node.output = Some(*content),
+            AssetKey::Job => node.job = Some(*content),
             _ => {}
         }
     }
