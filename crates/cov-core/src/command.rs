@@ -1,10 +1,14 @@
 //! What the function asset of a command says: the words of the command line, its environment,
 //! where its output is found. Describes; runs nothing and touches no file.
 
+mod fill;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::fill::Values;
 
 /// The short name of the executor that runs commands.
 pub const EXECUTOR: &str = "command";

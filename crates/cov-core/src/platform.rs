@@ -33,3 +33,20 @@ pub fn current() -> String {
     };
     format!("{ARCH}-{vendor}-{system}{environment}")
 }
+
+/// Whether a program for `theirs` can be run on `own`: processor and system are the same. Which C
+/// library a program needs shows when it is started; one without any runs wherever these two fit.
+///
+/// ```
+/// use cov_core::platform::fits;
+/// assert!(fits("x86_64-unknown-linux-musl", "x86_64-unknown-linux-gnu"));
+/// assert!(!fits("aarch64-unknown-linux-gnu", "x86_64-unknown-linux-gnu"));
+/// ```
+#[must_use]
+pub fn fits(theirs: &str, own: &str) -> bool {
+    let parts = |platform: &str| {
+        let mut parts = platform.split('-').map(str::to_owned);
+        (parts.next(), parts.nth(1))
+    };
+    parts(theirs) == parts(own)
+}

@@ -11,15 +11,25 @@
 //! | `COV_RUNNER_SPOOL` | the folder for large outputs; without it they travel in frames |
 //! | `COV_RUNNER_INLINE_BYTES_MAX` | up to which size outputs travel in frames; 131072 if not set |
 //! | `COV_PROGRAM` | the digest of this program, for the graphs that its electrons build |
+//!
+//! People who look for a fault run a single task in the foreground, with or without a debugger
+//! (`cov replay` does): standard streams are left alone, and there is no socket.
+//!
+//! | variable | what it says |
+//! |---|---|
+//! | `COV_RUNNER_TASK` | the file of one frame with the task; its output goes to the spool |
+//! | `COV_RUNNER_PLACE` | print where the electron of this name stands, and run nothing |
 
 mod capture;
 mod context;
+mod one;
 mod panics;
 mod serve;
 mod space;
 mod task;
 
 pub use context::{Context, context};
+use task::Electrons;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -64,13 +74,24 @@ pub fn init() {
     INITIALISED.store(true, Ordering::Relaxed);
     let is_runner = std::env::var_os(VARIABLE).is_some_and(|value| !value.is_empty());
     match electrons {
-        Ok(electrons) if is_runner => std::process::exit(serve::main(electrons, &Settings::read())),
+        Ok(electrons) if is_runner => std::process::exit(be_runner(electrons)),
         Ok(_) => {}
         Err(error) if is_runner => {
             writeln!(std::io::stderr(), "{error}").ok();
             std::process::exit(EXIT_UNUSABLE);
         }
         Err(error) => panic!("{error}"),
+    }
+}
+
+/// Does what the environment asks for; returns the process's exit code.
+fn be_runner(electrons: Electrons) -> i32 {
+    let set = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
+    let settings = Settings::read();
+    match (set("COV_RUNNER_PLACE"), set("COV_RUNNER_TASK")) {
+        (Some(name), _) => one::place(&electrons, &name.to_string_lossy()),
+        (None, Some(file)) => one::main(&electrons, settings, &PathBuf::from(file)),
+        (None, None) => serve::main(electrons, &settings),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a panic said, where, and on the way from where. The message is also printed, as always.
+//! What a panic said, where, and on the way from where.
 
 use std::backtrace::Backtrace;
 use std::cell::RefCell;
@@ -11,11 +11,13 @@ thread_local! {
 /// Frames of a backtrace below the task's own code begin with this one.
 const OWN_FRAME: &str = "cov::runner::";
 
-/// Notes panics from now on.
-pub(super) fn install() {
+/// Notes panics from now on, and with `prints` prints them as ever.
+pub(super) fn install(prints: bool) {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        usual(info);
+        if prints {
+            usual(info);
+        }
         LAST.with_borrow_mut(|last| *last = Some(describe(info)));
     }));
 }

@@ -20,7 +20,7 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// Runs tasks until the server closes the connection; returns the process's exit code.
 pub(super) fn main(electrons: Electrons, settings: &Settings) -> i32 {
-    panics::install();
+    panics::install(true);
     prefer_for_oom_killer();
     match Runner::open(electrons, settings).and_then(Runner::serve) {
         Ok(()) => 0,

@@ -1,12 +1,14 @@
 //! Runners: real programs, a real socket pair, real frames.
 
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use cov::core::bundle::Bundle;
-use cov::core::frames::{Blob, FromRunner, KeywordArgument, Outcome, WorkDir};
+use cov::core::frames::{
+    Blob, FromRunner, KeywordArgument, Message as _, Outcome, ToRunner, WorkDir,
+};
 use cov::core::graph::NodeKind;
-use cov::core::transportable::Encoding;
+use cov::core::transportable::{Encoding, TransportableObject};
 use serde_json::json;
 
 use crate::program::{Program, bincode, example, json_object, path_of, pickled, task, task_of};
@@ -277,4 +279,54 @@ fn garbage_on_the_connection_ends_the_runner() {
     assert_eq!(program.exit().code(), Some(cov::runner::EXIT_DISCONNECTED));
     let said = program.printed("err");
     assert!(said.contains("the runner lost its connection"), "{said}");
+}
+
+/// One task from a file, in the foreground.
+fn in_the_foreground(task: cov::core::frames::Task, folder: &std::path::Path) -> Output {
+    let frame = ToRunner::Run(vec![task]).to_frame().unwrap();
+    std::fs::write(folder.join("task"), frame).unwrap();
+    Command::new(example(TASKS))
+        .env("COV_RUNNER", "1")
+        .env("COV_RUNNER_TASK", folder.join("task"))
+        .env("COV_RUNNER_SPOOL", folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn one_task_runs_in_the_foreground() {
+    let folder = tempfile::tempdir().unwrap();
+    let added =
+        in_the_foreground(task(0, "add", vec![bincode(40i64), bincode(2i64)]), folder.path());
+    assert!(added.status.success(), "{added:?}");
+    let output = std::fs::read(folder.path().join("attempt-0000000000000000.output")).unwrap();
+    let output = TransportableObject::from_archive(&output).unwrap();
+    assert_eq!(output.to_bincode::<i64>().unwrap(), 42);
+    let printed = in_the_foreground(task(0, "prints", vec![bincode(1u32)]), folder.path());
+    assert!(!printed.stdout.is_empty() && printed.status.success(), "{printed:?}");
+    let panicked = in_the_foreground(task(0, "panics", vec![bincode("this")]), folder.path());
+    let said = String::from_utf8(panicked.stderr).unwrap();
+    assert_eq!(panicked.status.code(), Some(1), "{said}");
+    assert_eq!(said.matches("panicked at").count(), 1, "told once: {said}");
+    assert!(said.contains("runner_tasks.rs:") && said.contains("backtrace:"), "{said}");
+}
+
+#[test]
+fn a_file_without_a_task_and_a_name_without_an_electron_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("task"), b"no frame").unwrap();
+    let mut program = Command::new(example(TASKS));
+    program.env("COV_RUNNER", "1").env("COV_RUNNER_TASK", folder.path().join("task"));
+    let output = program.output().unwrap();
+    assert_eq!(output.status.code(), Some(cov::runner::EXIT_DISCONNECTED), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is no task"), "{output:?}");
+    let place = |name: &str| {
+        let mut program = Command::new(example(TASKS));
+        program.env("COV_RUNNER", "1").env("COV_RUNNER_PLACE", name).output().unwrap()
+    };
+    assert_eq!(place("nobody").status.code(), Some(cov::runner::EXIT_UNUSABLE));
+    let said = String::from_utf8(place("add").stdout).unwrap();
+    let (file, line) = said.trim().rsplit_once(':').unwrap();
+    assert!(file.ends_with("runner_tasks.rs") && line.parse::<u32>().unwrap() > 1, "{said}");
 }

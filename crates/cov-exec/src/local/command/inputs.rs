@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use cov_core::command::{Form, Input, Part, Template, Work};
+use cov_core::command::{Form, Input, Part, Template, Values, Work};
 use cov_core::transportable::Encoding;
 
 use super::{Failed, archive};
@@ -45,15 +45,8 @@ impl<'a> Inputs<'a> {
     pub(super) fn words(&mut self, templates: &[Template]) -> Result<Vec<String>, Failed> {
         let mut words = Vec::with_capacity(templates.len());
         for template in templates {
-            match template {
-                Template::Parts(parts) => match parts.as_slice() {
-                    // Several paths are several words.
-                    [Part::Input(input)] if input.form == Form::Files && input.quote.is_none() => {
-                        words.extend(self.paths(input)?);
-                    }
-                    _ => words.push(self.text(template)?),
-                },
-                Template::Text(_) => words.push(self.text(template)?),
+            for word in template.words(self)? {
+                words.push(checked(word)?);
             }
         }
         Ok(words)
@@ -61,49 +54,7 @@ impl<'a> Inputs<'a> {
 
     /// A template as a text that can be a word or a variable.
     pub(super) fn text(&mut self, template: &Template) -> Result<String, Failed> {
-        let parts = match template {
-            Template::Text(text) => return checked(text.clone()),
-            Template::Parts(parts) => parts,
-        };
-        let mut text = String::new();
-        for part in parts {
-            match part {
-                Part::Text(part) => text.push_str(part),
-                Part::Input(input) => {
-                    let words = self.input(input)?;
-                    let quoted: Vec<_> = words
-                        .iter()
-                        .map(|word| match input.quote {
-                            Some(quote) => quote.apply(word).into_owned(),
-                            None => word.clone(),
-                        })
-                        .collect();
-                    text.push_str(&quoted.join(" "));
-                }
-            }
-        }
-        checked(text)
-    }
-
-    fn input(&mut self, input: &Input) -> Result<Vec<String>, Failed> {
-        match input.form {
-            Form::File => Ok(vec![self.path(input)?]),
-            Form::Files => self.paths(input),
-            Form::Line | Form::Text => {
-                let mut bytes = Bounded(Vec::new());
-                self.copy(input, &mut bytes)?;
-                let text = String::from_utf8(bytes.0).map_err(|_no_text| {
-                    Failed::task(format!(
-                        "{} is no text: hand it over as a file",
-                        self.called(input.input)
-                    ))
-                })?;
-                Ok(vec![match input.form {
-                    Form::Line => text.trim_end_matches('\n').to_owned(),
-                    _ => text,
-                }])
-            }
-        }
+        checked(template.fill(self)?)
     }
 
     /// Copies values as bytes; each of several ends with a newline.
@@ -133,31 +84,6 @@ impl<'a> Inputs<'a> {
         value.ok_or_else(|| Failed::task(format!("{} is not there", self.called(index))))
     }
 
-    /// The path of one file that holds the values.
-    fn path(&mut self, input: &Input) -> Result<String, Failed> {
-        let single = Input { form: Form::Text, ..input.clone() };
-        let folder = match input.count {
-            1 => self.folder.join(input.input.to_string()),
-            count => self.folder.join(format!("{}+{count}", input.input)),
-        };
-        let path = folder.join(file_name(input.name.as_deref()));
-        if !path.exists() {
-            let made = std::fs::create_dir_all(&folder).and_then(|()| File::create(&path));
-            let mut file =
-                BufWriter::new(made.map_err(|error| self.unreadable(input.input, &error))?);
-            self.copy(&single, &mut file)?;
-            file.flush().map_err(|error| self.unreadable(input.input, &error))?;
-        }
-        Ok(path.to_string_lossy().into_owned())
-    }
-
-    /// The paths of one file each.
-    fn paths(&mut self, input: &Input) -> Result<Vec<String>, Failed> {
-        let indices = input.input..input.input.saturating_add(input.count);
-        let single = |index| Input { input: index, count: 1, ..input.clone() };
-        indices.map(|index| self.path(&single(index))).collect()
-    }
-
     /// The path of a file that holds what the template gives.
     pub(super) fn file(&mut self, template: &Template, path: &Path) -> Result<PathBuf, Failed> {
         let failed =
@@ -166,7 +92,7 @@ impl<'a> Inputs<'a> {
             && let [Part::Input(input)] = parts.as_slice()
             && input.form == Form::File
         {
-            return Ok(PathBuf::from(self.path(input)?));
+            return Ok(PathBuf::from(Values::path(self, input)?));
         }
         let mut file = BufWriter::new(File::create(path).map_err(failed)?);
         let parts = match template {
@@ -178,7 +104,7 @@ impl<'a> Inputs<'a> {
                 Part::Text(text) => file.write_all(text.as_bytes()).map_err(failed)?,
                 Part::Input(input) if input.form == Form::Text => self.copy(input, &mut file)?,
                 Part::Input(input) => {
-                    let words = self.input(input)?;
+                    let words = input.words(self)?;
                     file.write_all(words.join("\n").as_bytes()).map_err(failed)?;
                 }
             }
@@ -188,11 +114,36 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// A name that stays within its folder.
-fn file_name(name: Option<&str>) -> &str {
-    match name {
-        Some(name) if !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']) => name,
-        Some(_) | None => "input",
+impl Values for Inputs<'_> {
+    type Error = Failed;
+
+    fn text(&mut self, input: &Input) -> Result<String, Failed> {
+        let mut bytes = Bounded(Vec::new());
+        self.copy(input, &mut bytes)?;
+        let text = String::from_utf8(bytes.0).map_err(|_no_text| {
+            Failed::task(format!("{} is no text: hand it over as a file", self.called(input.input)))
+        })?;
+        Ok(match input.form {
+            Form::Line => text.trim_end_matches('\n').to_owned(),
+            Form::Text | Form::File | Form::Files => text,
+        })
+    }
+
+    fn path(&mut self, input: &Input) -> Result<String, Failed> {
+        let single = Input { form: Form::Text, ..input.clone() };
+        let folder = match input.count {
+            1 => self.folder.join(input.input.to_string()),
+            count => self.folder.join(format!("{}+{count}", input.input)),
+        };
+        let path = folder.join(input.file_name());
+        if !path.exists() {
+            let made = std::fs::create_dir_all(&folder).and_then(|()| File::create(&path));
+            let mut file =
+                BufWriter::new(made.map_err(|error| self.unreadable(input.input, &error))?);
+            self.copy(&single, &mut file)?;
+            file.flush().map_err(|error| self.unreadable(input.input, &error))?;
+        }
+        Ok(path.to_string_lossy().into_owned())
     }
 }
 
