@@ -1,112 +1,76 @@
 """Tasks of programs and commands as callables that an engine runs.
 
-For the plugin host: `call_of` gives what is handed to the engine in place of a Python function with
-its arguments, `answer_of` reads what it returned. The callable takes no arguments, pickles by any
-pickler, and needs nothing on the worker but Python 3.8 and Linux.
+For the host: `call_of` gives what is handed to an engine in place of a Python function with its
+arguments, and `answer_of` reads what that returned. The callable takes no arguments, is pickled by
+any pickler, and needs nothing on the worker but Python 3.8 and Linux.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import threading
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, Optional, Tuple
 
-from .worker.call import COMPLETED, Answer, Call
+from cov_runner.frames import Blob, File
 
-_CHUNK_BYTES = 1024 * 1024
+from . import frames
+from .worker.call import Answer, Call
 
 # Seconds between SIGTERM and SIGKILL, if nothing else is said.
 GRACE_S = 2.0
 
-
-class Program(NamedTuple):
-    """A program with electrons, and where a worker gets it."""
-
-    # The digest by which the server knows it.
-    digest: str
-    # Its bytes, or the path of a file that holds them.
-    content: Union[bytes, str]
-    # Where a worker fetches it; nothing if the server knows no address.
-    address: Optional[str]
-    memory_bytes_max: Optional[int]
+# What the address of a program ends with, before the digest of what is found there.
+_DIGEST = "#sha256="
 
 
-class RemoteTask(NamedTuple):
-    """One attempt, with all of its payloads in memory."""
+def call_of(run: frames.Run, grace: float = GRACE_S) -> Call:
+    """The callable of a task that is no function of Python. Reads the files that it is in.
 
-    attempt: int
-    dispatch: str
-    node: int
-    function: bytes
-    hooks: Optional[bytes]
-    run_callables: bool
-    args: List[Tuple[int, bytes]]
-    kwargs: List[Tuple[str, int, bytes]]
-    # The folder to run in, and whether the task gets one of its own below it.
-    work_dir: Optional[Tuple[str, bool]]
-
-
-_digests: Dict[str, str] = {}
-_digests_lock = threading.Lock()
-
-
-def call_of(
-    task: RemoteTask,
-    program: Optional[Program],
-    *,
-    memory_bytes_max: Optional[int] = None,
-    grace: float = GRACE_S,
-) -> Call:
-    """The callable of an electron of `program`, or of a command when there is none.
-
-    `memory_bytes_max` bounds the address space of a command's process.
+    Raises OSError when one cannot be read, and ValueError for what only Python runs.
     """
-    said: Dict[str, Any] = dict(task._asdict())
-    said["grace"] = grace
-    said["kind"] = "command" if program is None else "program"
-    said["memory_bytes_max"] = memory_bytes_max
-    said["program"] = None
-    if program is not None:
-        said["program"] = {
-            "digest": program.digest,
-            "sha256": _sha256(program),
-            "address": program.address,
-            "memory_bytes_max": program.memory_bytes_max,
-        }
+    if isinstance(run.work, frames.Python):
+        raise ValueError("a function of Python is its own callable")
+    task = run.task
+    said: Dict[str, Any] = {
+        "kind": "command",
+        "attempt": task.attempt,
+        "dispatch": task.dispatch,
+        "node": task.node,
+        "function": _bytes(task.function),
+        "hooks": None if task.hooks is None else _bytes(task.hooks),
+        "run_callables": task.run_callables,
+        "args": [(node, _bytes(value)) for node, value in task.args],
+        "kwargs": [(name, node, _bytes(value)) for name, node, value in task.kwargs],
+        "work_dir": None if task.work_dir is None else tuple(task.work_dir),
+        "program": None,
+        "memory_bytes_max": getattr(run.work, "memory_bytes_max", None),
+        "grace": grace,
+    }
+    if isinstance(run.work, frames.Program):
+        address, digest = _address(run.work.address)
+        said["kind"] = "program"
+        said["program"] = {"digest": run.work.digest, "address": address, "sha256": digest}
     return Call(said)
 
 
 def answer_of(returned: Any) -> Answer:
     """What the callable returned. Raises ValueError when it is something else."""
     if not isinstance(returned, (tuple, list)) or len(returned) != len(Answer._fields):
-        raise ValueError("the engine returned something else than the worker's answer")
+        raise ValueError("the engine returned something else than the answer of the worker")
     return Answer(*returned)
 
 
-def is_completed(answer: Answer) -> bool:
-    """Whether there is an output: the bytes of an archive."""
-    return answer.kind == COMPLETED
+def _bytes(blob: Blob) -> bytes:
+    if isinstance(blob, File):
+        with open(blob.path, "rb") as file:
+            return file.read()
+    return bytes(blob)
 
 
-def _sha256(program: Program) -> str:
-    """The digest by which a worker checks what it fetches.
+def _address(written: Optional[str]) -> Tuple[Optional[str], str]:
+    """Where a program is found, and the digest by which a worker checks what it got.
 
-    Workers cannot compute the server's own, since Python's standard library lacks it. It travels
-    with the task and not with the program, so that who can change the one cannot change the other.
+    Workers cannot compute the server's own digest, since Python's standard library has none such.
+    This one travels with the task and not with the program, so that who changes what is fetched
+    does not change what it is held against.
     """
-    with _digests_lock:
-        known = _digests.get(program.digest)
-        if known is None:
-            known = _digests[program.digest] = _computed(program.content)
-        return known
-
-
-def _computed(content: Union[bytes, str]) -> str:
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).hexdigest()
-    digest = hashlib.sha256()
-    with open(os.fspath(content), "rb") as file:
-        for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
+    address, mark, digest = (written or "").partition(_DIGEST)
+    return (address, digest) if mark else (None, "")

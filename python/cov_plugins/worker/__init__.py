@@ -15,7 +15,18 @@ import os
 import zlib
 from typing import Dict, Optional
 
-_OWN = ("__init__", "call", "commands", "fetch", "guard", "loader", "processes", "programs", "values", "wire")
+_OWN = (
+    "__init__",
+    "call",
+    "commands",
+    "fetch",
+    "guard",
+    "loader",
+    "processes",
+    "programs",
+    "values",
+    "wire",
+)
 _RUNNER = ("processes", "system")
 
 # Set by the loader where the package was made of its sources.

@@ -1,4 +1,4 @@
-"""The callable that an engine gets: pickles as sources and a task, and runs the task when called."""
+"""The callable that an engine gets: a task that is pickled with the sources of what runs it."""
 
 from __future__ import annotations
 

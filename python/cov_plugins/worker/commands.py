@@ -72,7 +72,9 @@ def _command(task: Dict[str, Any]) -> Dict[str, Any]:
     return dict(command)
 
 
-def _launch(task: Dict[str, Any], command: Dict[str, Any], inputs: "_Inputs", folder: str) -> Launch:
+def _launch(
+    task: Dict[str, Any], command: Dict[str, Any], inputs: "_Inputs", folder: str
+) -> Launch:
     work, tmp = os.path.join(folder, "work"), os.path.join(folder, "tmp")
     os.mkdir(work)
     os.mkdir(tmp)
@@ -89,8 +91,6 @@ def _launch(task: Dict[str, Any], command: Dict[str, Any], inputs: "_Inputs", fo
     variables["COV_DISPATCH_ID"] = task["dispatch"]
     variables["COV_NODE_ID"] = str(task["node"])
     variables["TMPDIR"] = tmp
-    if task.get("dispatcher_url"):
-        variables["COVALENT_DISPATCHER_URL"] = task["dispatcher_url"]
     for name, template in (command.get("env") or {}).items():
         variables[name] = inputs.text(template)
     return Launch(words[0], words[1:], variables, place, task["memory_bytes_max"], task["grace"])

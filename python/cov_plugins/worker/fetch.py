@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import http.client
 import os
 import shutil
 import stat
@@ -33,6 +34,10 @@ _checked: Dict[str, float] = {}
 
 class NotFetched(Exception):
     """A program that cannot be had, and why."""
+
+
+class _OtherContent(ValueError):
+    """What was fetched is not what the task names."""
 
 
 def folder() -> str:
@@ -79,6 +84,11 @@ def laid_down(kind: str, files: Dict[str, str]) -> str:
 def program(wanted: Dict[str, Any]) -> str:
     """The path of a program, which is fetched if this worker does not have it."""
     digest = str(wanted["sha256"])
+    if not digest:
+        raise NotFetched(
+            "The server knows no address at which a worker could fetch the program: it listens on "
+            "a Unix socket, say. Set its `public_url`."
+        )
     place = os.path.join(_made(os.path.join(folder(), "programs")), digest)
     if _is_there(place, digest):
         return place
@@ -123,22 +133,21 @@ def _alone(path: str) -> Iterator[None]:
 
 
 def _fetch(wanted: Dict[str, Any], place: str) -> None:
-    address = wanted["address"]
-    if not address:
-        raise NotFetched(
-            "The server knows no address at which a worker could fetch the program. Set its "
-            "`public_url`."
-        )
+    address = str(wanted["address"])
     pause = _FIRST_PAUSE_S
-    for tries_left in reversed(range(_TRIES)):
+    for tried in range(1, _TRIES + 1):
         try:
             _remove_unused(os.path.dirname(place))
             return _download(address, wanted, place)
         except urllib.error.HTTPError as error:
-            if error.code < 500 and error.code != 429 or tries_left == 0:
+            if error.code < 500 and error.code != 429 or tried == _TRIES:
                 raise NotFetched(_said(address, f"the server answered {error.code}")) from None
-        except (OSError, ValueError) as error:
-            if tries_left == 0:
+        except _OtherContent as error:
+            # Once more: a connection that broke off looks the same.
+            if tried > 1:
+                raise NotFetched(_said(address, str(error))) from None
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            if tried == _TRIES:
                 raise NotFetched(_said(address, str(error))) from None
         time.sleep(pause)
         pause *= 2
@@ -163,7 +172,7 @@ def _download(address: str, wanted: Dict[str, Any], place: str) -> None:
                     digest.update(chunk)
                     file.write(chunk)
         if digest.hexdigest() != wanted["sha256"]:
-            raise ValueError("what came is not the program that the task names")
+            raise _OtherContent("what came is not the program that the task names")
         os.chmod(path, 0o700)
         os.rename(path, place)
     except BaseException:

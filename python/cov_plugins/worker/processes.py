@@ -1,4 +1,4 @@
-"""Starts a process under a guard, in a scratch folder, and ends it when nobody wants it any more."""
+"""Starts a process under a guard, in a scratch folder; ends it when nobody wants it any more."""
 
 from __future__ import annotations
 

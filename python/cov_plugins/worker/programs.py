@@ -62,7 +62,7 @@ def _serve(task: Dict[str, Any], program: str, place: _Place) -> Tuple[str, str,
         arguments=[],
         variables=_variables(task, place),
         folder=None,
-        memory_bytes_max=task["program"]["memory_bytes_max"],
+        memory_bytes_max=task["memory_bytes_max"],
         grace=task["grace"],
     )
     ours, theirs = socket.socketpair()
@@ -97,7 +97,7 @@ class _Why(NamedTuple):
         """What is told of it."""
         if self.has_greeted:
             died = how_it_ended(ended, "The process that ran this task")
-            return died + _about_memory(ended, task["program"]["memory_bytes_max"])
+            return died + _about_memory(ended, task["memory_bytes_max"])
         said = read_file(place.path("out")) + read_file(place.path("err"))
         printed = tail(said, _SAID_BYTES_MAX).strip()
         printed = f"It printed:\n{printed}" if printed else "It printed nothing."
@@ -198,6 +198,4 @@ def _variables(task: Dict[str, Any], place: _Place) -> Dict[str, str]:
             "COV_PROGRAM": task["program"]["digest"],
         }
     )
-    if task.get("dispatcher_url"):
-        variables["COVALENT_DISPATCHER_URL"] = task["dispatcher_url"]
     return variables
