@@ -86,6 +86,7 @@ fn effect_words(effect: &Effect) -> String {
     match effect {
         Effect::Enqueue { node, executor } => format!("enqueue {node} at {executor}"),
         Effect::Submit { node, attempt } => format!("submit {node} as {attempt}"),
+        Effect::Attach { node, attempt } => format!("attach {node} as {attempt}"),
         Effect::Kill { attempt } => format!("kill {attempt}"),
         Effect::StartTimer { node, attempt, limit } => {
             format!("time limit {limit:?} for {node} as {attempt}")

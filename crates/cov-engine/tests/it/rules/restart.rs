@@ -37,7 +37,7 @@ fn after_a_restart_attempts_are_made_again_or_lost() {
         let state = DispatchState { status: Running, ..DispatchState::default() };
         let plan = plan(&[TASK; 4], &[(0, 1), (1, 2)], TaskPolicy::default());
         let mut bench = Bench::restored(plan, state, nodes);
-        let effects = bench.ok(Event::Restarted { on_restart });
+        let effects = bench.ok(Event::Restarted { on_restart, attachable: Vec::new() });
         assert_eq!(bench.statuses(), [Completed, status, NewObject, NewObject]);
         let rerun = [enqueue(1), enqueue(3)];
         let expected = if on_restart == OnRestart::Rerun { &rerun[..] } else { &rerun[1..] };
@@ -59,7 +59,8 @@ fn a_lost_attempt_does_not_fail_what_waited_for_its_turn() {
     let mut bench = Bench::new(plan(&[TASK; 2], &[], RETRY_TWICE));
     bench.start();
     bench.fail(1);
-    let effects = bench.ok(Event::Restarted { on_restart: OnRestart::Fail });
+    let effects =
+        bench.ok(Event::Restarted { on_restart: OnRestart::Fail, attachable: Vec::new() });
     assert_eq!(effects, [enqueue(0), enqueue(1)]);
 }
 
@@ -71,7 +72,8 @@ fn a_cancel_asked_before_a_restart_is_kept() {
     let state = DispatchState { status: Running, ..DispatchState::default() };
     let plan = plan(&[TASK], &[], RETRY_TWICE);
     let mut bench = Bench::restored(plan, state, nodes);
-    let effects = bench.ok(Event::Restarted { on_restart: OnRestart::Rerun });
+    let effects =
+        bench.ok(Event::Restarted { on_restart: OnRestart::Rerun, attachable: Vec::new() });
     assert_eq!(effects, [finish(End::Cancelled)]);
 }
 
@@ -85,7 +87,7 @@ fn what_a_lost_builder_linked_is_cancelled() {
         let plan = plan(&[NodeKind::Sublattice], &[], TaskPolicy::default());
         let mut bench = Bench::restored(plan, state, nodes);
         assert_eq!(bench.dispatch.child(NodeId(0)), Some(&id("child")));
-        let effects = bench.ok(Event::Restarted { on_restart });
+        let effects = bench.ok(Event::Restarted { on_restart, attachable: Vec::new() });
         assert_eq!(effects.first(), Some(&Effect::CancelChild { child: id("child") }));
         assert_eq!(bench.dispatch.child(NodeId(0)), None);
     }
@@ -100,7 +102,8 @@ fn after_a_restart_sub_dispatches_go_on() {
         let state = DispatchState { status: Running, ..DispatchState::default() };
         let plan = plan(&[NodeKind::Sublattice], &[], TaskPolicy::default());
         let mut bench = Bench::restored(plan, state, nodes);
-        let effects = bench.ok(Event::Restarted { on_restart: OnRestart::Fail });
+        let effects =
+            bench.ok(Event::Restarted { on_restart: OnRestart::Fail, attachable: Vec::new() });
         let cancel = cancelled.then(|| Effect::CancelChild { child: id("child") });
         let start = Effect::StartChild { node: NodeId(0), child: id("child") };
         assert_eq!(effects, cancel.into_iter().chain([start]).collect::<Vec<_>>());

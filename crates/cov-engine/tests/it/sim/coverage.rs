@@ -4,12 +4,13 @@ use cov_engine::effect::Effect;
 use cov_engine::event::Event;
 use cov_engine::machine::{Reject, Step};
 
-pub(crate) const EVENTS: [&str; 12] = [
+pub(crate) const EVENTS: [&str; 13] = [
     "start",
     "restarted",
     "granted",
     "begun",
     "not begun",
+    "lost",
     "ended",
     "time limit",
     "retry due",
@@ -19,9 +20,10 @@ pub(crate) const EVENTS: [&str; 12] = [
     "child ended",
 ];
 pub(crate) const OUTCOMES: [&str; 4] = ["applied", "duplicate", "stale", "illegal"];
-pub(crate) const EFFECTS: [&str; 9] = [
+pub(crate) const EFFECTS: [&str; 10] = [
     "enqueue",
     "submit",
+    "attach",
     "kill",
     "start timer",
     "retry",
@@ -86,13 +88,14 @@ pub(crate) fn row(event: &Event) -> usize {
         Event::Granted { .. } => 2,
         Event::Begun { .. } => 3,
         Event::NotBegun { .. } => 4,
-        Event::Ended { .. } => 5,
-        Event::TimeLimit { .. } => 6,
-        Event::RetryDue { .. } => 7,
-        Event::Cancel { .. } => 8,
-        Event::Linked { .. } => 9,
-        Event::BuildRefused { .. } => 10,
-        Event::ChildEnded { .. } => 11,
+        Event::Lost { .. } => 5,
+        Event::Ended { .. } => 6,
+        Event::TimeLimit { .. } => 7,
+        Event::RetryDue { .. } => 8,
+        Event::Cancel { .. } => 9,
+        Event::Linked { .. } => 10,
+        Event::BuildRefused { .. } => 11,
+        Event::ChildEnded { .. } => 12,
     }
 }
 
@@ -100,12 +103,13 @@ fn effect_index(effect: &Effect) -> usize {
     match effect {
         Effect::Enqueue { .. } => 0,
         Effect::Submit { .. } => 1,
-        Effect::Kill { .. } => 2,
-        Effect::StartTimer { .. } => 3,
-        Effect::Retry { .. } => 4,
-        Effect::StartChild { .. } => 5,
-        Effect::ImportChild { .. } => 6,
-        Effect::CancelChild { .. } => 7,
-        Effect::Finish { .. } => 8,
+        Effect::Attach { .. } => 2,
+        Effect::Kill { .. } => 3,
+        Effect::StartTimer { .. } => 4,
+        Effect::Retry { .. } => 5,
+        Effect::StartChild { .. } => 6,
+        Effect::ImportChild { .. } => 7,
+        Effect::CancelChild { .. } => 8,
+        Effect::Finish { .. } => 9,
     }
 }

@@ -79,6 +79,7 @@ fn event_number(event: &Event) -> u64 {
         Event::Granted { node, attempt }
         | Event::Begun { node, attempt }
         | Event::NotBegun { node, attempt }
+        | Event::Lost { node, attempt, .. }
         | Event::Ended { node, attempt, .. }
         | Event::TimeLimit { node, attempt } => (node.0, attempt.to_bits()),
         Event::RetryDue { node } | Event::Linked { node, .. } | Event::BuildRefused { node } => {

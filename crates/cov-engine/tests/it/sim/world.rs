@@ -211,7 +211,7 @@ impl World {
         let (is_under_way, is_new) = (live.is_under_way(), state.status == Status::NewObject);
         self.live[dispatch] = Some(live);
         let on_restart = if self.mood.fail_on_restart { OnRestart::Fail } else { OnRestart::Rerun };
-        let restarted = Event::Restarted { on_restart };
+        let restarted = Event::Restarted { on_restart, attachable: Vec::new() };
         if self.apply(dispatch, restarted)? != is_under_way {
             return Err(format!("d{dispatch}: is it under way? {is_under_way}"));
         }
@@ -269,6 +269,7 @@ impl World {
                 scheduler.enqueue(root, (dispatch, node));
             }
             Effect::Submit { node, attempt } => self.submit(dispatch, node, attempt)?,
+            Effect::Attach { .. } => return Err("attached, and nothing was attachable".into()),
             Effect::Kill { attempt } => {
                 let attempts =
                     self.executors.iter_mut().flat_map(|executor| &mut executor.attempts);

@@ -172,6 +172,8 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
     let (older, present) = (AttemptId::new(1, 1), AttemptId::new(1, 2));
     let new = Bench::unused();
     let ended = |attempt, outcome| Event::Ended { node, attempt, outcome };
+    let restarted = |on_restart, attachable| Event::Restarted { on_restart, attachable };
+    let lost = |attempt, on_restart| Event::Lost { node, attempt, on_restart };
     let child = |name, end| Event::ChildEnded { node, child: id(name), end };
     let input = Event::Ended {
         node: NodeId(0),
@@ -181,8 +183,10 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
     vec![
         ("start", Event::Start),
         ("inputs complete", input),
-        ("restarted, rerun", Event::Restarted { on_restart: OnRestart::Rerun }),
-        ("restarted, fail", Event::Restarted { on_restart: OnRestart::Fail }),
+        ("restarted, rerun", restarted(OnRestart::Rerun, vec![])),
+        ("restarted, fail", restarted(OnRestart::Fail, vec![])),
+        ("restarted, attachable, rerun", restarted(OnRestart::Rerun, vec![node])),
+        ("restarted, attachable, fail", restarted(OnRestart::Fail, vec![node])),
         ("granted", Event::Granted { node, attempt: new }),
         ("granted, present attempt", Event::Granted { node, attempt: present }),
         ("granted, older attempt", Event::Granted { node, attempt: older }),
@@ -190,6 +194,10 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
         ("begun, older attempt", Event::Begun { node, attempt: older }),
         ("not begun", Event::NotBegun { node, attempt: present }),
         ("not begun, older attempt", Event::NotBegun { node, attempt: older }),
+        ("lost, rerun", lost(present, OnRestart::Rerun)),
+        ("lost, fail", lost(present, OnRestart::Fail)),
+        ("lost, rerun, older attempt", lost(older, OnRestart::Rerun)),
+        ("lost, fail, older attempt", lost(older, OnRestart::Fail)),
         ("ended, completed", ended(present, Outcome::Completed)),
         ("ended, failed by the task", ended(present, Outcome::Failed(Fault::Task))),
         ("ended, failed by the executor", ended(present, Outcome::Failed(Fault::Executor))),
