@@ -2,6 +2,7 @@
 
 mod access;
 mod dispatches;
+mod engines;
 mod limits;
 mod server;
 mod triggers;

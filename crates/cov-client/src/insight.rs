@@ -89,6 +89,32 @@ pub struct ExecutorSlots {
     pub name: String,
     /// How many tasks it runs at once. Executors that share one pool show the pool's number.
     pub slots: u64,
+    /// For an executor plugin: the module or the file that it was found in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// Whether its tasks go on while the server is away, and are taken up again by the next one.
+    #[serde(default)]
+    pub attaches: bool,
+    /// Why it cannot be used, if it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+/// The executors of a server.
+///
+/// ```
+/// let text = r#"{"executors": [{"name": "local", "slots": 4}]}"#;
+/// let executors: cov_client::Executors = serde_json::from_str(text)?;
+/// assert!(executors.fault.is_none() && executors.executors[0].name == "local");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Executors {
+    /// The server's own first, then those that were added to it, then executor plugins.
+    pub executors: Vec<ExecutorSlots>,
+    /// Why executor plugins could not be looked for, if they could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -99,11 +125,6 @@ struct Edges {
 #[derive(Debug, Deserialize)]
 struct Plan {
     nodes: Vec<NodePlan>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Executors {
-    executors: Vec<ExecutorSlots>,
 }
 
 /// Calls that look behind a state.
@@ -173,7 +194,8 @@ impl Client {
         Ok(self.get_json::<Plan>(&path).await?.nodes)
     }
 
-    /// The executors of the server.
+    /// The executors of the server. The first call may take some seconds: executor plugins are
+    /// looked for.
     ///
     /// # Errors
     /// Whatever keeps the server from answering.
@@ -184,7 +206,23 @@ impl Client {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn executors(&self) -> Result<Vec<ExecutorSlots>, Error> {
-        Ok(self.get_json::<Executors>("/api/v3/executors").await?.executors)
+    pub async fn executors(&self) -> Result<Executors, Error> {
+        self.get_json("/api/v3/executors").await
+    }
+
+    /// The executors of the server, without executor plugins: nothing is looked for.
+    ///
+    /// # Errors
+    /// As [`Client::executors`].
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let slots: u64 = client.own_executors().await?.iter().map(|one| one.slots).max().unwrap_or(0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn own_executors(&self) -> Result<Vec<ExecutorSlots>, Error> {
+        let own: Executors = self.get_json("/api/v3/executors?plugins=false").await?;
+        Ok(own.executors)
     }
 }

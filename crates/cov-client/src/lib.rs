@@ -55,7 +55,7 @@ pub use error::{Error, Kind};
 pub use events::{Event, Events};
 pub use health::Health;
 pub use import::Imported;
-pub use insight::{ExecutorSlots, NodeFailure, NodeInFull, NodePlan};
+pub use insight::{ExecutorSlots, Executors, NodeFailure, NodeInFull, NodePlan};
 pub use maintenance::{Backup, Purge, Purged};
 pub use retry::RetryPolicy;
 pub use triggers::{Decision, History, Trigger, TriggerFilter, TriggerPage};

@@ -91,20 +91,15 @@ impl Executors {
         self
     }
 
-    /// The names by which electrons can ask, and how many tasks run at once behind each. Names
-    /// that share one pool show the pool's number. What the finder has is not among them, unless
-    /// somebody asked for it.
-    pub fn shown(&self) -> impl Iterator<Item = (String, usize)> {
+    /// The names of the server's own executors and of those that were added, and how many tasks run
+    /// at once behind each. Names that share one pool show the pool's number.
+    pub fn shown(&self) -> impl Iterator<Item = (&str, usize)> {
         let slots = self.builtin.slots();
-        let taken = self.taken().clone();
-        let is_own = move |name: &&str| {
-            let elsewhere = self.dask_address.is_some() && *name == "dask";
-            !self.is_added(name) && !elsewhere
-        };
+        let elsewhere = self.dask_address.as_ref().map(|_| target::DASK_NAME);
+        let is_own = move |name: &&str| !self.is_added(name) && elsewhere != Some(*name);
         let builtin = target::names().iter().copied().filter(is_own);
-        let others = self.added.clone().into_iter().chain(taken);
-        let others = others.map(|(name, executor)| (name, executor.slots()));
-        builtin.map(move |name| (name.to_owned(), slots)).chain(others)
+        let added = self.added.iter().map(|(name, executor)| (name.as_str(), executor.slots()));
+        builtin.map(move |name| (name, slots)).chain(added)
     }
 
     /// What the finder has now; nothing without one.

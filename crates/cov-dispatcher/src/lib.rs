@@ -19,6 +19,7 @@ mod maintenance;
 pub mod metrics;
 pub mod options;
 pub mod owner;
+mod programs;
 mod redispatch;
 pub mod registration;
 pub mod registry;
@@ -34,6 +35,7 @@ pub mod upload;
 pub use cov_store as store;
 
 pub use cov_engine::event::OnRestart;
+pub use cov_exec::Found;
 
 pub use crate::error::Error;
 pub use crate::events::{Changed, Event, Followed, Position, Subscription};
@@ -42,6 +44,7 @@ pub use crate::handle::{Handle, Registered};
 pub use crate::intake::{Intake, Order};
 pub use crate::metrics::Metrics;
 pub use crate::options::Options;
+pub use crate::programs::ProgramAddresses;
 pub use crate::repeat::Redispatch;
 pub use crate::service::{Parts, Service, start};
 pub use crate::trigger_host::LocalHost;

@@ -16,7 +16,7 @@ use crate::Error;
 use crate::executors::{Executors, Pool};
 
 /// What an untouched SDK sends. It means the local pool where nobody says which scheduler.
-const DASK_NAME: &str = "dask";
+pub(crate) const DASK_NAME: &str = "dask";
 
 /// Names that mean the local pool of Python runners.
 const PYTHON_NAMES: [&str; 2] = ["local", DASK_NAME];
@@ -80,10 +80,8 @@ impl Target {
     /// What `spec` means here.
     #[must_use]
     pub fn of(spec: &ExecutorSpec, executors: &Executors) -> Self {
-        Self::found(spec, executors).unwrap_or_else(|reason| Self {
-            runtime: TargetRuntime::Unknown(reason),
-            engine: None,
-        })
+        Self::found(spec, executors)
+            .unwrap_or_else(|reason| Self { runtime: TargetRuntime::Unknown(reason), engine: None })
     }
 
     /// The slots that its tasks wait for.
@@ -118,7 +116,9 @@ impl Target {
 fn engine_below(spec: &ExecutorSpec, executors: &Executors) -> Result<Option<Engine>, String> {
     let Some(on) = spec.attribute("on").filter(|on| !on.is_null()) else { return Ok(None) };
     let below = match on {
-        serde_json::Value::String(name) => ExecutorSpec { name: name.clone(), ..Default::default() },
+        serde_json::Value::String(name) => {
+            ExecutorSpec { name: name.clone(), ..Default::default() }
+        }
         on => serde_json::from_value(on.clone()).map_err(|error| {
             format!("What the executor `{}` says of `on` is no executor: {error}.", spec.name)
         })?,
@@ -130,7 +130,9 @@ fn engine_below(spec: &ExecutorSpec, executors: &Executors) -> Result<Option<Eng
 fn engine_of(spec: &ExecutorSpec, executors: &Executors) -> Result<Option<Engine>, String> {
     let name = spec.name.as_str();
     if executors.is_added(name) {
-        return Ok(executors.taken_pool(name).map(|pool| Engine { pool, spec: Arc::new(spec.clone()) }));
+        return Ok(executors
+            .taken_pool(name)
+            .map(|pool| Engine { pool, spec: Arc::new(spec.clone()) }));
     }
     if name == PYTHON_NAMES[0] || names_own_dask(spec, executors) {
         return Ok(None);
@@ -148,7 +150,7 @@ fn engine_of(spec: &ExecutorSpec, executors: &Executors) -> Result<Option<Engine
             scheduler_address(&spec).unwrap_or_default()
         )),
         None => {
-            let known: Vec<String> = executors.shown().map(|(name, _)| name).collect();
+            let known: Vec<&str> = executors.shown().map(|(name, _)| name).collect();
             let known = known.join(", ");
             Err(format!("No executor found by name: {name}. This server has: {known}."))
         }

@@ -6,6 +6,7 @@ mod settings;
 mod sources;
 mod validate;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -22,6 +23,12 @@ pub use self::sources::Sources;
 
 /// Most tasks that may run at once.
 pub const WORKERS_MAX: usize = 1024;
+
+/// How many tasks run at once on an executor plugin, unless the configuration says otherwise.
+pub const EXECUTOR_SLOTS: usize = 64;
+
+/// Most tasks at once on one executor plugin.
+const EXECUTOR_SLOTS_MAX: usize = 10_000;
 
 /// Longest grace period.
 pub const GRACE_MAX: Duration = Duration::from_secs(3600);
@@ -43,6 +50,15 @@ pub struct Config {
     pub on_restart: OnRestart,
     /// Whether runners get cgroups of their own.
     pub cgroups: Cgroups,
+    /// Where the Dask scheduler is for tasks that do not say.
+    pub dask: Option<String>,
+    /// Folder of executor plugins; `None` leaves it to the Covalent configuration.
+    pub executor_dir: Option<PathBuf>,
+    /// How many tasks run at once on an executor plugin, for those that shall have another number
+    /// than [`EXECUTOR_SLOTS`].
+    pub executor_slots: BTreeMap<String, usize>,
+    /// Whether executor plugins are left out.
+    pub no_plugins: bool,
     /// Whether triggers are left out.
     pub no_triggers: bool,
     /// Whether nothing but triggers runs.
@@ -57,12 +73,16 @@ pub struct Config {
     pub insecure: bool,
     /// Who needs a token.
     pub login: Login,
+    /// Where machines that run tasks elsewhere reach the server, if not where it listens.
+    pub public_url: Option<String>,
     /// The certificate, if TLS is spoken.
     pub tls_cert: Option<PathBuf>,
     /// Its key.
     pub tls_key: Option<PathBuf>,
     /// How long rows of the audit are kept. Days; 0 keeps them for good.
     pub audit_days: u32,
+    /// How many copies of the database from before upgrades are kept; 0 makes none.
+    pub upgrade_copies: usize,
     /// Further host names that requests may name.
     pub allowed_hosts: Vec<String>,
     /// What one client may ask for, and all of them together.
@@ -154,6 +174,10 @@ impl Config {
             grace: Duration::from_secs(10),
             on_restart: OnRestart::Rerun,
             cgroups: Cgroups::Auto,
+            dask: None,
+            executor_dir: None,
+            executor_slots: BTreeMap::new(),
+            no_plugins: false,
             no_triggers: false,
             triggers_only: false,
             dispatcher: None,
@@ -161,9 +185,11 @@ impl Config {
             log_level: "info".to_owned(),
             insecure: false,
             login: Login::Remote,
+            public_url: None,
             tls_cert: None,
             tls_key: None,
             audit_days: 365,
+            upgrade_copies: 2,
             allowed_hosts: Vec::new(),
             limits: Limits::default(),
         }
@@ -235,8 +261,21 @@ impl Config {
         if figment.contains("python") {
             config.python = reader.take("python");
         }
-        if figment.contains("dispatcher") {
-            config.dispatcher = reader.take("dispatcher");
+        let texts = [
+            ("dispatcher", &mut config.dispatcher),
+            ("dask", &mut config.dask),
+            ("public_url", &mut config.public_url),
+        ];
+        for (key, place) in texts {
+            if figment.contains(key) {
+                *place = reader.take(key);
+            }
+        }
+        if figment.contains("executor_dir") {
+            config.executor_dir = reader.take("executor_dir");
+        }
+        if let Some(Names(pairs)) = reader.take("executor_slots") {
+            config.executor_slots = reader.slots(&pairs);
         }
         for (key, place) in [("tls_cert", &mut config.tls_cert), ("tls_key", &mut config.tls_key)] {
             if figment.contains(key) {
@@ -250,6 +289,7 @@ impl Config {
         reader.put("workers", &mut config.workers);
         reader.put("on_restart", &mut config.on_restart);
         reader.put("cgroups", &mut config.cgroups);
+        reader.put("no_plugins", &mut config.no_plugins);
         reader.put("no_triggers", &mut config.no_triggers);
         reader.put("triggers_only", &mut config.triggers_only);
         reader.put("log_format", &mut config.log_format);
@@ -257,6 +297,7 @@ impl Config {
         reader.put("insecure", &mut config.insecure);
         reader.put("login", &mut config.login);
         reader.put("audit_days", &mut config.audit_days);
+        reader.put("upgrade_copies", &mut config.upgrade_copies);
         config.limits.read(&mut reader);
         config
     }
@@ -279,6 +320,14 @@ impl Config {
                 Cgroups::Auto => "auto",
                 Cgroups::Off => "off",
             }),
+            "dask" => quoted(self.dask.as_ref()?),
+            "executor_dir" => quoted(&self.executor_dir.as_ref()?.to_string_lossy()),
+            "executor_slots" => {
+                let pairs =
+                    self.executor_slots.iter().map(|(name, slots)| format!("{name}={slots}"));
+                serde_json::Value::from(pairs.collect::<Vec<_>>()).to_string()
+            }
+            "no_plugins" => self.no_plugins.to_string(),
             "no_triggers" => self.no_triggers.to_string(),
             "triggers_only" => self.triggers_only.to_string(),
             "dispatcher" => quoted(self.dispatcher.as_ref()?),
@@ -293,9 +342,11 @@ impl Config {
                 Login::Remote => "remote",
                 Login::Always => "always",
             }),
+            "public_url" => quoted(self.public_url.as_ref()?),
             "tls_cert" => quoted(&self.tls_cert.as_ref()?.to_string_lossy()),
             "tls_key" => quoted(&self.tls_key.as_ref()?.to_string_lossy()),
             "audit_days" => self.audit_days.to_string(),
+            "upgrade_copies" => self.upgrade_copies.to_string(),
             key => return self.limits.toml_value(key),
         };
         Some(value)
@@ -336,6 +387,22 @@ impl Reader<'_> {
             self.refuse("listen", text);
         }
         parsed
+    }
+
+    fn slots(&mut self, pairs: &[String]) -> BTreeMap<String, usize> {
+        let mut slots = BTreeMap::new();
+        for pair in pairs {
+            let parsed = pair.split_once('=').and_then(|(name, count)| {
+                let count = count.trim().parse().ok()?;
+                let is_right = !name.trim().is_empty() && (1..=EXECUTOR_SLOTS_MAX).contains(&count);
+                is_right.then(|| (name.trim().to_owned(), count))
+            });
+            match parsed {
+                Some((name, count)) => drop(slots.insert(name, count)),
+                None => self.refuse("executor_slots", pair),
+            }
+        }
+        slots
     }
 
     fn grace(&mut self, seconds: f64) -> Option<Duration> {

@@ -60,7 +60,7 @@ fn commands(executor: &str, script: &str) -> Workflow {
 async fn commands_of_the_device_run_one_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let (server, client) = serve(&folder.path().join("data")).await;
-    let shown = client.executors().await.unwrap();
+    let shown = client.own_executors().await.unwrap();
     let slots = |name: &str| shown.iter().find(|one| one.name == name).map(|one| one.slots);
     assert_eq!((slots("device"), slots("command")), (Some(1), Some(4)));
     // A folder can be made by one of them only, until it is removed.

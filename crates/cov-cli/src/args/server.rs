@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
+use super::engines::EngineOptions;
 use super::limits::AccessOptions;
 
 /// The options of the server.
@@ -85,6 +86,8 @@ pub(crate) struct ServerOptions {
     limits_upload_bytes: Option<String>,
     #[command(flatten)]
     access: AccessOptions,
+    #[command(flatten)]
+    engines: EngineOptions,
     /// Configuration file, in TOML [env: COV_CONFIG]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -129,6 +132,7 @@ impl ServerOptions {
             put("--allowed-hosts", host.into());
         }
         line.extend(self.access.words()?);
+        line.extend(self.engines.words()?);
         let switches = [
             ("--no-triggers", self.no_triggers),
             ("--triggers-only", self.triggers_only),

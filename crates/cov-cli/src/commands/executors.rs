@@ -7,6 +7,6 @@ use crate::view::upkeep::Executors;
 pub(super) async fn run(context: &Context) -> Result<Code, Error> {
     let client = context.client(Patience::Once)?;
     let executors = client.executors().await.map_err(|error| context.told(error))?;
-    context.printer.print(&Executors { executors })?;
+    context.printer.print(&Executors(executors))?;
     Ok(Code::Done)
 }

@@ -16,7 +16,7 @@ pub(super) async fn run(context: &Context, text: &str) -> Result<Code, Error> {
     let told = |error| context.told(error);
     let id = find::dispatch(context, &client, text).await?;
     let edges = client.edges(&id).await.map_err(told)?;
-    let executors = client.executors().await.map_err(told)?;
+    let executors = client.own_executors().await.map_err(told)?;
     let dispatch = client.get(&id).await.map_err(told)?;
     let mut failures = Vec::new();
     let failed = dispatch.nodes.iter().filter(|node| node.status == Status::Failed);

@@ -370,7 +370,13 @@ mod tests {
     use crate::view::samples;
 
     fn facts((dispatch, edges): (Dispatch, Vec<Edge>)) -> Facts {
-        let executors = vec![ExecutorSlots { name: "local".into(), slots: 1 }];
+        let executors = vec![ExecutorSlots {
+            name: "local".into(),
+            slots: 1,
+            origin: None,
+            attaches: false,
+            fault: None,
+        }];
         Facts {
             dispatch,
             edges,

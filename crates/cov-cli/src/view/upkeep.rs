@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use cov_client::ExecutorSlots;
 use serde::{Deserialize, Serialize};
 
 use crate::output::units::bytes;
@@ -10,19 +9,31 @@ use crate::output::{Cell, Report, Screen, Table, Tone};
 
 /// The executors of a server.
 #[derive(Debug, Serialize)]
-pub(crate) struct Executors {
-    pub(crate) executors: Vec<ExecutorSlots>,
-}
+#[serde(transparent)]
+pub(crate) struct Executors(pub(crate) cov_client::Executors);
 
 impl Report for Executors {
     const EVENT: &'static str = "executors";
 
     fn text(&self, screen: &Screen) -> String {
-        let mut table = Table::new(["NAME", "TASKS AT ONCE"]);
-        for one in &self.executors {
-            table.row([one.name.as_str().into(), Cell::new(one.slots.to_string()).right()]);
+        let mut table = Table::new(["NAME", "TASKS AT ONCE", "STATE", "FROM"]);
+        for one in &self.0.executors {
+            let state = one.fault.as_deref().unwrap_or(match one.attaches {
+                true => "ready, outlives the server",
+                false => "ready",
+            });
+            table.row([
+                one.name.as_str().into(),
+                Cell::new(one.slots.to_string()).right(),
+                state.into(),
+                one.origin.as_deref().unwrap_or("this server").into(),
+            ]);
         }
-        table.text(screen)
+        let mut text = table.text(screen);
+        if let Some(fault) = &self.0.fault {
+            text.push_str(&format!("\nExecutor plugins cannot be listed: {fault}\n"));
+        }
+        text
     }
 }
 

@@ -57,7 +57,10 @@ async fn what_is_behind_a_state_can_be_asked_for() {
         assert_eq!((plan[0].verdict.as_str(), plan[0].reason.as_str()), (verdict, reason));
     }
     let executors = server.client.executors().await.unwrap();
-    assert!(executors.iter().any(|one| one.name == "local" && one.slots == 4), "{executors:?}");
+    assert!(
+        executors.executors.iter().any(|one| one.name == "local" && one.slots == 4),
+        "{executors:?}"
+    );
     let prefix = Some(id.as_str()[..8].to_owned());
     let found = server.client.list(&Filter { prefix, ..Filter::default() }).await.unwrap();
     assert_eq!((found.total, &found.dispatches[0].dispatch_id), (1, &id));

@@ -64,7 +64,7 @@ pub(crate) fn find(key: &str) -> Option<&'static Setting> {
 }
 
 /// The settings that are no limits.
-const OTHERS: [Setting; 18] = [
+const OTHERS: [Setting; 24] = [
     Setting {
         key: "listen",
         shape: Shape::Value("ADDRESS"),
@@ -134,6 +134,41 @@ const OTHERS: [Setting; 18] = [
                either way.",
     },
     Setting {
+        key: "dask",
+        shape: Shape::Value("ADDRESS"),
+        default: "none: such tasks run on the server's own pool",
+        expects: "the address of a Dask scheduler, such as tcp://127.0.0.1:8786",
+        help: "Dask scheduler for tasks that ask for `dask` and do not say which",
+        more: "That is what the SDK's tasks ask for unless their user says otherwise. The Python of \
+               the server needs the package `distributed`, in the version of the scheduler.",
+    },
+    Setting {
+        key: "executor_dir",
+        shape: Shape::Value("DIR"),
+        default: "what the Covalent configuration of the server's user says",
+        expects: "a folder with Python files",
+        help: "Folder with executor plugins, one Python file each",
+        more: "Executor plugins of Covalent that are installed for the server's Python are found \
+               without it. `cov executors` shows them all.",
+    },
+    Setting {
+        key: "executor_slots",
+        shape: Shape::List("NAME=N"),
+        default: "64 for each executor plugin",
+        expects: "the short name of an executor plugin, and a number from 1 to 10000: slurm=20",
+        help: "How many tasks run at once on an executor plugin",
+        more: "The rest waits in this server, where dispatches take turns. In the environment, \
+               pairs are separated by commas.",
+    },
+    Setting {
+        key: "no_plugins",
+        shape: Shape::Switch,
+        default: "false",
+        expects: "true or false",
+        help: "Host no executor plugins",
+        more: "Tasks that ask for one fail and say which executors there are.",
+    },
+    Setting {
         key: "no_triggers",
         shape: Shape::Switch,
         default: "false",
@@ -197,6 +232,17 @@ const OTHERS: [Setting; 18] = [
                admits, either way.",
     },
     Setting {
+        key: "public_url",
+        shape: Shape::Value("URL"),
+        default: "the address that is listened on",
+        expects: "an address such as https://cov.example.org, without a path",
+        help: "Where machines that run its tasks reach this server",
+        more: "Workers of executors elsewhere (Dask, SSH, Slurm) fetch programs of Rust workflows \
+               there. To be given when they run on other machines and the server listens on \
+               0.0.0.0, or stands behind a proxy. Requests may name its host, as if it were among \
+               `allowed_hosts`.",
+    },
+    Setting {
         key: "tls_cert",
         shape: Shape::Value("FILE"),
         default: "none",
@@ -219,6 +265,16 @@ const OTHERS: [Setting; 18] = [
         expects: "a number of days; 0 keeps them for good",
         help: "How long rows of the audit are kept",
         more: "`cov audit` shows them.",
+    },
+    Setting {
+        key: "upgrade_copies",
+        shape: Shape::Value("N"),
+        default: "2",
+        expects: "a number from 0 to 100",
+        help: "How many copies of the database from before upgrades are kept; 0 makes none",
+        more: "A server of a newer release copies the database before it brings it up to date, to \
+               `dispatches.schema-N.sqlite` beside it, where N is the schema of the older release. \
+               It needs as much room as the database. Those of the newest schemas are kept.",
     },
     Setting {
         key: "allowed_hosts",

@@ -62,9 +62,12 @@ impl Sources {
                     Some(path) => Value::from(path.to_string_lossy().into_owned()),
                     None => return figment,
                 },
-                "python" | "dispatcher" | "tls_cert" | "tls_key" => return figment,
+                "python" | "dispatcher" | "tls_cert" | "tls_key" | "dask" | "executor_dir"
+                | "public_url" => {
+                    return figment;
+                }
                 "workers" => Value::from(cores.min(super::WORKERS_MAX)),
-                "allowed_hosts" => Value::from(Vec::<String>::new()),
+                "allowed_hosts" | "executor_slots" => Value::from(Vec::<String>::new()),
                 _ => Value::from(setting.default),
             };
             figment.merge(One::new(setting, value, "default".to_owned()))

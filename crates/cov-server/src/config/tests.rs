@@ -83,6 +83,10 @@ const GIVEN: &[(&str, &str)] = &[
     ("COV_GRACE", "0"),
     ("COV_ON_RESTART", "fail"),
     ("COV_CGROUPS", "off"),
+    ("COV_DASK", "tcp://127.0.0.1:8786"),
+    ("COV_EXECUTOR_DIR", "/"),
+    ("COV_EXECUTOR_SLOTS", "slurm=20, ssh=4"),
+    ("COV_NO_PLUGINS", "true"),
     ("COV_NO_TRIGGERS", "false"),
     ("COV_TRIGGERS_ONLY", "true"),
     ("COV_DISPATCHER", "http://127.0.0.1:48008"),
@@ -90,9 +94,11 @@ const GIVEN: &[(&str, &str)] = &[
     ("COV_LOG_LEVEL", "info,cov_exec=debug"),
     ("COV_INSECURE", "true"),
     ("COV_LOGIN", "remote"),
+    ("COV_PUBLIC_URL", "https://cov.example.org"),
     ("COV_TLS_CERT", "/cert.pem"),
     ("COV_TLS_KEY", "/key.pem"),
     ("COV_AUDIT_DAYS", "7"),
+    ("COV_UPGRADE_COPIES", "0"),
     ("COV_ALLOWED_HOSTS", "a.example, b.example"),
     ("COV_LIMITS__NODES", "1"),
     ("COV_LIMITS__MANIFEST_BYTES", "1024"),
@@ -127,6 +133,10 @@ fn every_setting_can_be_given_in_the_environment() {
         grace: Duration::ZERO,
         on_restart: OnRestart::Fail,
         cgroups: Cgroups::Off,
+        dask: Some("tcp://127.0.0.1:8786".into()),
+        executor_dir: Some("/".into()),
+        executor_slots: [("slurm".to_owned(), 20), ("ssh".to_owned(), 4)].into(),
+        no_plugins: true,
         no_triggers: false,
         triggers_only: true,
         dispatcher: Some("http://127.0.0.1:48008".into()),
@@ -135,9 +145,11 @@ fn every_setting_can_be_given_in_the_environment() {
         insecure: true,
         allowed_hosts: vec!["a.example".into(), "b.example".into()],
         login: Login::Remote,
+        public_url: Some("https://cov.example.org".into()),
         tls_cert: Some("/cert.pem".into()),
         tls_key: Some("/key.pem".into()),
         audit_days: 7,
+        upgrade_copies: 0,
         limits: Limits {
             nodes: 1,
             manifest_bytes: 1024,
@@ -172,6 +184,8 @@ fn all_faults_are_reported_at_once_with_their_source_and_what_to_do() {
             ("log_format", &["xml"]),
             ("on_restart", &["hope"]),
             ("allowed_hosts", &["a:1"]),
+            ("executor_slots", &["slurm=20", "ssh"]),
+            ("dask", &["8786"]),
         ],
     );
     sources.file = Some(path);
@@ -187,6 +201,8 @@ fn all_faults_are_reported_at_once_with_their_source_and_what_to_do() {
         "`on_restart` is `hope` (option --on-restart)",
         "`limits.nodes` is `0`",
         "`allowed_hosts` is `a:1`",
+        "`executor_slots` is `ssh`",
+        "`dask` is `8786`",
         "`log_level` is `cov=loud`",
     ] {
         assert!(text.contains(expected), "{expected} is not in:\n{text}");
@@ -197,12 +213,18 @@ fn all_faults_are_reported_at_once_with_their_source_and_what_to_do() {
 fn values_out_of_range_are_all_reported() {
     let text = faults(&sources(
         &[("COV_LOG_LEVEL", "cov=loud"), ("COV_LIMITS__NODES", "0")],
-        &[("workers", &["2000"]), ("allowed_hosts", &["a:1"]), ("limits.upload_bytes", &["1"])],
+        &[
+            ("workers", &["2000"]),
+            ("allowed_hosts", &["a:1"]),
+            ("limits.upload_bytes", &["1"]),
+            ("upgrade_copies", &["101"]),
+        ],
     ));
-    for key in ["log_level", "limits.nodes", "workers", "allowed_hosts", "limits.upload_bytes"] {
+    let keys = ["log_level", "limits.nodes", "workers", "allowed_hosts", "limits.upload_bytes"];
+    for key in keys.into_iter().chain(["upgrade_copies"]) {
         assert!(text.contains(&format!("`{key}` is ")), "{key} is not in:\n{text}");
     }
-    assert_eq!(text.matches("hint: ").count(), 5, "{text}");
+    assert_eq!(text.matches("hint: ").count(), 6, "{text}");
 }
 
 #[test]
@@ -311,4 +333,26 @@ fn the_page_that_describes_the_settings_is_current() {
         "docs/config.md is not what the table of settings says; \
          COV_UPDATE_DOCS=1 cargo test -p cov-server the_page writes it anew"
     );
+}
+
+#[test]
+fn the_public_address_is_one_that_requests_may_name() {
+    let with = |url: &str| Config {
+        public_url: Some(url.to_owned()),
+        allowed_hosts: vec!["a.example".into()],
+        ..Config::embedded("data")
+    };
+    let hosts = |url: &str| {
+        let config = with(url);
+        assert_eq!(config.validate(), [], "{url}");
+        config.hosts()
+    };
+    assert_eq!(hosts("https://cov.example.org"), ["a.example", "cov.example.org"]);
+    assert_eq!(hosts("http://10.0.0.7:48008/"), ["a.example", "10.0.0.7"]);
+    assert_eq!(hosts("http://[fd00::7]:80"), ["a.example", "fd00::7"]);
+    assert_eq!(hosts("http://[fd00::7]"), ["a.example", "fd00::7"]);
+    for wrong in ["cov.example.org", "ftp://a", "http://", "http://a/path", "http://a:b"] {
+        let faults = with(wrong).validate();
+        assert!(faults.iter().any(|fault| fault.message.contains("public_url")), "{wrong}");
+    }
 }

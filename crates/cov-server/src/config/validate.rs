@@ -2,6 +2,9 @@
 
 use super::{Config, Fault, Login, WORKERS_MAX, not_expected};
 
+/// Most copies of older databases.
+const UPGRADE_COPIES_MAX: usize = 100;
+
 impl Config {
     /// Everything that is wrong with this configuration; nothing if it can be used.
     #[must_use]
@@ -11,6 +14,9 @@ impl Config {
         if self.workers == 0 || self.workers > WORKERS_MAX {
             faults.push(out_of_range("workers", self.workers));
         }
+        if self.upgrade_copies > UPGRADE_COPIES_MAX {
+            faults.push(out_of_range("upgrade_copies", self.upgrade_copies));
+        }
         faults.extend(self.limits.faults());
         faults.extend(self.login_fault());
         if self.data_dir.as_os_str().is_empty() || self.data_dir.is_file() {
@@ -19,6 +25,16 @@ impl Config {
         }
         if let Err(error) = crate::telemetry::directives(&self.log_level) {
             faults.push(not_expected("log_level", &self.log_level, &error.to_string()));
+        }
+        if let Some(folder) = self.executor_dir.as_ref().filter(|folder| !folder.is_dir()) {
+            let shown = folder.display().to_string();
+            faults.push(not_expected("executor_dir", &shown, "no folder"));
+        }
+        if let Some(address) = self.dask.as_ref().filter(|address| !address.contains("://")) {
+            faults.push(not_expected("dask", address, "no address of a scheduler"));
+        }
+        if let Some(url) = self.public_url.as_ref().filter(|url| public_host(url).is_none()) {
+            faults.push(not_expected("public_url", url, "no address of a server"));
         }
         let bad_hosts = self.allowed_hosts.iter().filter(|host| !is_host_name(host));
         faults.extend(bad_hosts.map(|host| not_expected("allowed_hosts", host, "no host name")));
@@ -96,6 +112,26 @@ impl Config {
             _ => None,
         }
     }
+}
+
+impl Config {
+    /// The host names that requests may name, beyond those that every server has.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        let public = self.public_url.as_deref().and_then(public_host);
+        self.allowed_hosts.iter().cloned().chain(public.map(str::to_owned)).collect()
+    }
+}
+
+/// The host of `https://host:port`, if that is what `url` is.
+fn public_host(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let host = match rest.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => host,
+        Some(_) | None => rest,
+    };
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    is_host_name(host).then_some(host)
 }
 
 fn out_of_range(key: &str, value: impl std::fmt::Display) -> Fault {
