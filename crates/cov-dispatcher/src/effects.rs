@@ -16,12 +16,13 @@ use cov_engine::event::{Event, Outcome};
 use cov_engine::phase::End;
 use cov_exec::{Job, Payload, Program, Runtime, Task, WorkDir};
 use cov_store::Blob;
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use crate::handle::Handle;
 use crate::owner::{ChildOutcome, Delivery, Message};
+use crate::programs::StoredProgram;
 use crate::reports::{StoredJob, stage_patiently};
 use crate::service::Shared;
 use crate::{Error, sublattice};
@@ -46,19 +47,6 @@ pub(crate) struct TaskPlan {
     pub(crate) run_callables: bool,
     pub(crate) args: Vec<(NodeId, Part)>,
     pub(crate) kwargs: Vec<(String, NodeId, Part)>,
-}
-
-/// The program of a dispatch, which many of its tasks need: it is looked up once.
-#[derive(Debug, Clone)]
-pub(crate) struct StoredProgram {
-    pub(crate) content: ContentRef,
-    place: Arc<OnceCell<Payload>>,
-}
-
-impl StoredProgram {
-    pub(crate) fn new(content: ContentRef) -> Self {
-        Self { content, place: Arc::default() }
-    }
 }
 
 /// What runs a task.
@@ -221,9 +209,12 @@ async fn read_task(
         PlannedRuntime::Command => Runtime::Command,
         PlannedRuntime::Program { program, memory_bytes_max } => {
             let stored = Part::Stored(program.content);
-            let content = program.place.get_or_try_init(|| payload(shared, attempt, stored));
-            let (digest, content) = (program.content.id, content.await?.clone());
-            let address = None;
+            let place = program.place.get_or_try_init(|| payload(shared, attempt, stored)).await?;
+            let address = match &plan.engine {
+                Some(_) => address(shared, &dispatch, &program, place).await?,
+                None => None,
+            };
+            let (digest, content) = (program.content.id, place.clone());
             Runtime::Program(Program { digest, content, address, memory_bytes_max })
         }
     };
@@ -239,6 +230,20 @@ async fn read_task(
         args,
         kwargs,
         work_dir: plan.work_dir,
+    })
+}
+
+/// Where an engine's workers get the program; `None` if nobody knows.
+async fn address(
+    shared: &Shared,
+    dispatch: &DispatchId,
+    program: &StoredProgram,
+    place: &Payload,
+) -> Result<Option<String>, Unready> {
+    let Some(addresses) = &shared.options.program_addresses else { return Ok(None) };
+    let address = program.address(dispatch, place, &**addresses).await;
+    address.map(Some).map_err(|error| {
+        Unready::Failed(Fault::Server, format!("the program cannot be read: {error}"))
     })
 }
 

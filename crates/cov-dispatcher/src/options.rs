@@ -1,10 +1,12 @@
 //! What can be set about the dispatcher.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cov_engine::event::OnRestart;
 
 use crate::metrics::Metrics;
+use crate::programs::ProgramAddresses;
 
 /// Settings of the dispatcher.
 #[derive(Debug, Clone)]
@@ -19,6 +21,8 @@ pub struct Options {
     pub reply_timeout: Duration,
     /// Where it is counted what becomes durable.
     pub metrics: Metrics,
+    /// Where workers of engines outside fetch programs. Without it, those engines run none.
+    pub program_addresses: Option<Arc<dyn ProgramAddresses>>,
 }
 
 impl Default for Options {
@@ -29,6 +33,7 @@ impl Default for Options {
             on_restart: OnRestart::Rerun,
             reply_timeout: Duration::from_secs(30),
             metrics: Metrics::default(),
+            program_addresses: None,
         }
     }
 }

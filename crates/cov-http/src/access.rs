@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use cov_core::access::Scope;
+use cov_core::asset::AssetKey;
 use cov_core::ids::DispatchId;
 use cov_core::time::{Clock, Timestamp};
 use cov_dispatcher::store;
@@ -149,6 +150,16 @@ impl Access {
     pub fn task_token(&self) -> Option<&str> {
         let inner = self.0.as_ref().filter(|inner| inner.rules.login != Login::Off)?;
         Some(inner.task_secret.as_str())
+    }
+
+    /// Where workers of engines outside fetch the program of a dispatch, for as long as a signed
+    /// address is valid. `base` is the server's address as they see it, such as
+    /// `https://cov.example.org`.
+    #[must_use]
+    pub fn program_address(&self, base: &str, dispatch: &DispatchId) -> String {
+        let path = format!("/api/v3/dispatches/{dispatch}/assets/{}", AssetKey::Program.as_str());
+        let query = self.0.as_ref().map(|inner| inner.signer.query(Right::Read, &path));
+        format!("{}{path}{}", base.trim_end_matches('/'), query.unwrap_or_default())
     }
 
     /// Writes what is left of the audit. To be called when no request is under way any more.

@@ -59,7 +59,8 @@ const LINES: &[Line] = &[
     ("POST", "/api/v3/triggers/{trigger}/webhook", Need::Nothing, Class::Other, Told::Nothing),
     // The native API.
     ("POST", "/api/v3/dispatches", DISPATCH, Class::Register, Told::As("dispatch.register")),
-    ("POST", "/api/v3/import", DISPATCH, Class::Register, Told::As("dispatch.import")),
+    // It takes ids and outcomes from elsewhere as true.
+    ("POST", "/api/v3/import", ADMIN, Class::Register, Told::As("dispatch.import")),
     (
         "POST",
         "/api/v3/dispatches/{dispatch}/redispatch",
@@ -82,6 +83,14 @@ const LINES: &[Line] = &[
         Told::As("dispatch.cancel"),
     ),
     ("PUT", "/api/v3/dispatches/{dispatch}/assets/{key}", DISPATCH, Class::Upload, Told::Nothing),
+    // Workers of an engine outside fetch the program there.
+    (
+        "GET",
+        "/api/v3/dispatches/{dispatch}/assets/{key}",
+        Need::Signed(Scope::Read),
+        Class::Other,
+        Told::Nothing,
+    ),
     (
         "PUT",
         "/api/v3/dispatches/{dispatch}/assets/{node}/{key}",
@@ -136,11 +145,7 @@ impl Route {
     }
 
     pub(crate) fn need(&self) -> Need {
-        match self.line() {
-            Some(line) => line.2,
-            None if self.method == Method::GET => READ,
-            None => DISPATCH,
-        }
+        need(self.method.as_str(), self.pattern())
     }
 
     pub(crate) fn class(&self) -> Class {
@@ -173,6 +178,15 @@ impl Route {
 fn line(method: &str, pattern: &str) -> Option<&'static Line> {
     let all = LINES.iter().chain(covalent::LINES);
     all.into_iter().find(|line| line.0 == method && line.1 == pattern)
+}
+
+/// What a route asks of its caller.
+fn need(method: &str, pattern: &str) -> Need {
+    match line(method, pattern) {
+        Some(line) => line.2,
+        None if method == Method::GET => READ,
+        None => DISPATCH,
+    }
 }
 
 /// `trigger.pause` for `/api/v3/triggers/{trigger}/pause`, and the like.
@@ -219,6 +233,21 @@ mod tests {
             let open = line.is_some_and(|line| line.2 == Need::Nothing);
             let meant = ["/api/v3/openapi.json", "/api/v3/triggers/{trigger}/webhook"];
             assert_eq!(open, meant.contains(&pattern), "{method} {pattern}");
+        }
+    }
+
+    /// Clients read there which token they need.
+    #[test]
+    fn the_description_says_what_every_route_needs() {
+        let text = include_str!("../../../docs/openapi.json");
+        let document: serde_json::Value = serde_json::from_str(text).unwrap();
+        for (method, path) in crate::v3::known() {
+            let written = &document["paths"][path][method]["x-scope"];
+            let expected = match need(&method.to_uppercase(), path) {
+                Need::Nothing => "none",
+                Need::Scope(scope) | Need::Signed(scope) | Need::Granted(scope) => scope.as_str(),
+            };
+            assert_eq!(written, expected, "{method} {path}");
         }
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cov_core::access::is_token_name;
+use cov_core::ids::DispatchId;
 use cov_core::time::Clock;
+use cov_dispatcher::ProgramAddresses;
 use cov_exec::local::Login;
 use cov_http::{Access, BodyMemory, Listener, Quotas, Rules, Secret, Tls};
 use cov_store::{AccessStore, SqliteStore};
@@ -58,7 +60,7 @@ pub(crate) fn http_options(config: &Config, address: &Listen, access: Access) ->
     let limits = &config.limits;
     cov_http::Options {
         listen: address.tcp(),
-        allowed_hosts: config.allowed_hosts.clone(),
+        allowed_hosts: config.hosts(),
         limits: cov_http::Limits {
             nodes: limits.nodes,
             manifest_bytes: limits.manifest_bytes,
@@ -127,6 +129,31 @@ pub(crate) fn task_login(config: &Config, address: &Listen, access: &Access) -> 
     match access.task_token().filter(|_| !let_in) {
         Some(token) => Login::with_token(token),
         None => Login::default(),
+    }
+}
+
+/// Where workers of engines outside fetch programs; nowhere from a server on a Unix socket whose
+/// configuration names no other address.
+pub(crate) fn program_addresses(
+    config: &Config,
+    address: &Listen,
+    access: &Access,
+) -> Option<Arc<dyn ProgramAddresses>> {
+    let own = || address.tcp().map(|_| url(config, address));
+    let base = config.public_url.clone().or_else(own)?;
+    Some(Arc::new(Addresses { base, access: access.clone() }))
+}
+
+/// Addresses of programs, as machines see them that are not this one.
+#[derive(Debug)]
+struct Addresses {
+    base: String,
+    access: Access,
+}
+
+impl ProgramAddresses for Addresses {
+    fn address(&self, dispatch: &DispatchId) -> String {
+        self.access.program_address(&self.base, dispatch)
     }
 }
 

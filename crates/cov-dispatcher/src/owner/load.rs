@@ -7,7 +7,7 @@ use cov_store::model::StoredDispatch;
 use tokio::time::sleep;
 
 use crate::Error;
-use crate::effects::StoredProgram;
+use crate::programs::StoredProgram;
 use crate::executors::Pool;
 use crate::options::{COMMIT_RETRY_FIRST, COMMIT_RETRY_MAX};
 use crate::service::Shared;
