@@ -93,4 +93,4 @@ pub use cov_macros::{electron, lattice};
 pub use dispatch::Dispatched;
 pub use electron::{Electron, Returned, electrons};
 pub use error::Error;
-pub use graph::{Lattice, Node, Sublattice, array, collect, value};
+pub use graph::{Executor, Lattice, Node, Sublattice, array, collect, value};

@@ -69,11 +69,11 @@ impl<T> Node<T> {
         self.settings(|settings| settings.time_limit = Some(limit))
     }
 
-    /// Where it runs: the short name of an executor.
+    /// Where it runs: an [`Executor`](crate::Executor), or only its name.
     #[must_use = "this is the same node"]
-    pub fn executor(self, name: impl Into<String>) -> Self {
-        let name = name.into();
-        self.settings(|settings| settings.executor = Some(name.into()))
+    pub fn executor(self, executor: impl Into<crate::Executor>) -> Self {
+        let executor = executor.into();
+        self.settings(|settings| settings.executor = Some(executor))
     }
 
     /// The folder that it runs in; created if it does not exist.

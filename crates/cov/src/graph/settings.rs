@@ -1,11 +1,12 @@
 //! Where and how often an electron runs, and what an executor is told of it.
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use cov_core::executor::ExecutorSpec;
-use serde_json::{Map, Value};
+use serde_json::Map;
+
+use super::Executor;
 
 /// The executor that runs Rust electrons when nothing else is said.
 pub(super) const RUST: &str = "rust";
@@ -17,8 +18,8 @@ pub(super) const PYTHON: &str = "local";
 /// next: the node, then its electron, then its lattice.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Settings {
-    /// The short name of the executor.
-    pub executor: Option<Cow<'static, str>>,
+    /// Where it runs.
+    pub executor: Option<Executor>,
     /// How many more attempts follow a failed one.
     pub retries: Option<u32>,
     /// How long one attempt may run, from its begin.
@@ -57,9 +58,7 @@ impl Settings {
         if let Some(limit) = self.memory_limit_mb {
             attributes.insert("memory_limit_mb".to_owned(), limit.into());
         }
-        let mut data = Map::new();
-        data.insert("attributes".to_owned(), Value::Object(attributes));
-        let name = self.executor.as_deref().unwrap_or(language);
-        ExecutorSpec { name: name.to_owned(), data: Value::Object(data) }
+        let own = || Executor::named(language);
+        self.executor.clone().unwrap_or_else(own).spec(language, attributes)
     }
 }

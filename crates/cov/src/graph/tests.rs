@@ -9,7 +9,7 @@ use cov_core::ids::NodeId;
 use cov_core::transportable::{Encoding, TransportableObject};
 use serde_json::json;
 
-use super::{Call, Lattice, Node, Sublattice, build, collect, value};
+use super::{Call, Executor, Lattice, Node, Sublattice, build, collect, value};
 use crate::program::ProgramName;
 use crate::{Error, electron, lattice};
 
@@ -144,11 +144,39 @@ fn settings_come_from_the_node_then_the_electron_then_the_lattice() {
         (spec.name.clone(), spec.data["attributes"].clone())
     };
     let attributes = json!({"retries": 4, "time_limit": 1.5, "program": "abc", "platform": "here"});
-    assert_eq!(spec(1), ("far".to_owned(), attributes));
+    let on = |name: &str, mut attributes: serde_json::Value| {
+        attributes["on"] = json!({ "name": name, "data": { "attributes": {} } });
+        ("rust".to_owned(), attributes)
+    };
+    assert_eq!(spec(1), on("far", attributes));
     let attributes = json!({"retries": 9, "time_limit": 3.0, "program": "abc", "platform": "here"});
-    assert_eq!(spec(3), ("near".to_owned(), attributes));
+    assert_eq!(spec(3), on("near", attributes));
     assert_eq!(bundle.manifest.nodes[3].name, "the second");
     assert_eq!(spec(4).0, "rust", "the result is put together by the program itself");
+}
+
+#[test]
+fn electrons_of_every_language_run_on_every_executor() {
+    let cluster = Executor::dask("tcp://10.0.0.7:8786");
+    let lattice = build("engines", || {
+        let first = add::node(1, 2).executor(cluster.clone()).retries(1);
+        let second = Call::python("sums:double").arg::<i64>(first).node::<i64>();
+        (second.executor(cluster.clone()).retries(1), add::node(3, 4).executor("local"))
+    });
+    let lattice = lattice.unwrap();
+    let spec = |node: usize| {
+        let node = &lattice.bundle().manifest.nodes[node];
+        let spec = &lattice.bundle().manifest.executors[node.executor as usize];
+        (spec.name.clone(), spec.data["attributes"].clone())
+    };
+    let told = json!({ "scheduler_address": "tcp://10.0.0.7:8786" });
+    let on = json!({ "name": "dask", "data": { "attributes": told } });
+    assert_eq!(spec(2), ("rust".to_owned(), json!({ "retries": 1, "on": on })));
+    let told = json!({ "retries": 1, "scheduler_address": "tcp://10.0.0.7:8786" });
+    assert_eq!(spec(3), ("dask".to_owned(), told));
+    let on = json!({ "name": "local", "data": { "attributes": {} } });
+    assert_eq!(spec(6), ("rust".to_owned(), json!({ "on": on })));
+    assert!(lattice.needs_program());
 }
 
 #[test]
