@@ -37,8 +37,9 @@ cargo xtask <command>
   fuzz          [TARGET|all] [SECONDS]: run the fuzz targets, with a nightly compiler; `test` runs each for
                 COV_FUZZ_SECONDS, 20 if not set
   kill-ledger   [--kills N] [--dispatches N] [--seed N]: kill the server while it works; nothing may be lost
-  services      [-- COMMAND…]: start private PostgreSQL, MariaDB and Prometheus servers for tests, run COMMAND
-                with their addresses, stop them; without a command, print the addresses and run until interrupted
+  services      [--engines] [-- COMMAND…]: start private PostgreSQL, MariaDB and Prometheus servers for tests, or with
+                --engines Dask, SSH and Slurm ones; run COMMAND with their addresses, stop them; without a command,
+                print the addresses and run until interrupted
   soak          [--minutes N]: half of what a server can do, for 30 minutes or so many; what grows that should not?
   try-api       try the native API of a real server with requests made from its description
   book          [--check [PAGE…]]: build the book into target/book; with --check, run every block of code in it

@@ -15,6 +15,9 @@ const DEMO_REQUIREMENTS: &str = "examples/requirements.txt";
 /// What the SDK suite needs.
 const SDK_REQUIREMENTS: &str = "tests/sdk/requirements.txt";
 
+/// What the suite of the executor plugins needs: the plugins, and the engine that comes from the package index.
+const PLUGINS_REQUIREMENTS: &str = "tests/plugins/requirements.txt";
+
 /// What tries the native API.
 const API_REQUIREMENTS: &str = "tests/api/requirements.txt";
 
@@ -35,6 +38,23 @@ pub(crate) fn demo() -> anyhow::Result<PathBuf> {
 pub(crate) fn sdk() -> anyhow::Result<PathBuf> {
     environment("sdk-venv", SDK_REQUIREMENTS)
 }
+
+/// The interpreter of the environment of the executor plugins. The SDK suite has another one, for every plugin that is
+/// installed slows down `import covalent`.
+///
+/// # Errors
+///
+/// As [`demo`].
+pub(crate) fn plugins() -> anyhow::Result<PathBuf> {
+    environment(PLUGINS, PLUGINS_REQUIREMENTS)
+}
+
+/// Where [`plugins`] makes its environment.
+pub(crate) fn plugins_folder() -> PathBuf {
+    repo::target().join(PLUGINS)
+}
+
+const PLUGINS: &str = "plugins-venv";
 
 /// The interpreter of the API tester's environment.
 ///

@@ -5,7 +5,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::services::{Missing, Services};
+use crate::services::{Missing, Services, Wanted};
 use crate::{api, book, fuzz, layers, ledger, python, repo, run, say, system, tidy, tools};
 
 /// What the command line asks for.
@@ -166,7 +166,7 @@ fn prepare<'a>(options: &Options, command: &'a mut Command) -> &'a mut Command {
 /// The databases of the tests. Where they may be missing, the tests that need them say so and are skipped.
 fn start_services(options: &Options, services: &mut Option<Services>) -> anyhow::Result<String> {
     let missing = if options.strict { Missing::Install } else { Missing::Skip };
-    let started = services.insert(Services::start(missing)?);
+    let started = services.insert(Services::start(Wanted::Databases, missing)?);
     Ok(started.note())
 }
 

@@ -48,6 +48,15 @@ pub(crate) fn is_root() -> bool {
     run::text(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
 
+/// The name of the user who runs this program.
+///
+/// # Errors
+///
+/// When it has none.
+pub(crate) fn user_name() -> anyhow::Result<String> {
+    Ok(run::text(Command::new("id").arg("-un"))?.trim().to_owned())
+}
+
 /// The file of a program, in the directories of `PATH` or in one of these.
 pub(crate) fn on_path(name: &str, further: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

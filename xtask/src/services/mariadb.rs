@@ -46,8 +46,8 @@ impl Kind for MariaDb {
     }
 
     /// The server's program without the service that would start it.
-    fn package(&self) -> &'static str {
-        "mariadb-server-core"
+    fn package(&self) -> Option<&'static str> {
+        Some("mariadb-server-core")
     }
 
     fn program(&self) -> Option<PathBuf> {
@@ -59,21 +59,18 @@ impl Kind for MariaDb {
         })
     }
 
-    fn variable(&self) -> &'static str {
-        "COV_TEST_MYSQL_URL"
+    fn address(&self, _home: &Path, port: u16) -> Option<(&'static str, String)> {
+        let url = format!("mysql://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{port}/cov");
+        Some(("COV_TEST_MYSQL_URL", url))
     }
 
-    fn url(&self, port: u16) -> String {
-        format!("mysql://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{port}/cov")
-    }
-
-    fn preparation(&self, home: &Path) -> anyhow::Result<(Command, Vec<u8>)> {
+    fn preparation(&self, home: &Path) -> anyhow::Result<Option<(Command, Vec<u8>)>> {
         let account = lent()?;
         account::directory(&home.join("mariadb"), account)?;
         std::fs::write(home.join("first.sql"), first_statements())?;
         let mut command = self.with_settings(home, account)?;
         command.arg("--bootstrap");
-        Ok((command, system_tables()?))
+        Ok(Some((command, system_tables()?)))
     }
 
     fn serving(&self, home: &Path, port: u16) -> anyhow::Result<Command> {

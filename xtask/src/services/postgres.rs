@@ -33,8 +33,8 @@ impl Kind for Postgres {
         "PostgreSQL"
     }
 
-    fn package(&self) -> &'static str {
-        "postgresql"
+    fn package(&self) -> Option<&'static str> {
+        Some("postgresql")
     }
 
     fn program(&self) -> Option<PathBuf> {
@@ -47,15 +47,12 @@ impl Kind for Postgres {
         })
     }
 
-    fn variable(&self) -> &'static str {
-        "COV_TEST_POSTGRES_URL"
+    fn address(&self, _home: &Path, port: u16) -> Option<(&'static str, String)> {
+        let url = format!("postgresql://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{port}/postgres");
+        Some(("COV_TEST_POSTGRES_URL", url))
     }
 
-    fn url(&self, port: u16) -> String {
-        format!("postgresql://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{port}/postgres")
-    }
-
-    fn preparation(&self, home: &Path) -> anyhow::Result<(Command, Vec<u8>)> {
+    fn preparation(&self, home: &Path) -> anyhow::Result<Option<(Command, Vec<u8>)>> {
         let account = lent()?;
         let data = home.join("postgres");
         account::directory(&data, account)?;
@@ -65,7 +62,7 @@ impl Kind for Postgres {
         command.args(["--auth", "scram-sha-256", "--username", USER, "--encoding", "UTF8"]);
         command.args(["--no-locale", "--no-sync", "--no-instructions"]);
         command.args(["--pwfile", &text(&password), "--pgdata", &text(&data)]);
-        Ok((command, Vec::new()))
+        Ok(Some((command, Vec::new())))
     }
 
     fn serving(&self, home: &Path, port: u16) -> anyhow::Result<Command> {

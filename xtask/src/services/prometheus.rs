@@ -21,30 +21,27 @@ impl Kind for Prometheus {
         "Prometheus"
     }
 
-    fn package(&self) -> &'static str {
-        "prometheus"
+    fn package(&self) -> Option<&'static str> {
+        Some("prometheus")
     }
 
     fn program(&self) -> Option<PathBuf> {
         system::on_path("prometheus", &["/usr/local/bin"])
     }
 
-    fn variable(&self) -> &'static str {
-        "COV_TEST_PROMETHEUS_URL"
+    fn address(&self, _home: &Path, port: u16) -> Option<(&'static str, String)> {
+        let url = format!("http://127.0.0.1:{port}");
+        Some(("COV_TEST_PROMETHEUS_URL", url))
     }
 
-    fn url(&self, port: u16) -> String {
-        format!("http://127.0.0.1:{port}")
-    }
-
-    fn preparation(&self, home: &Path) -> anyhow::Result<(Command, Vec<u8>)> {
+    fn preparation(&self, home: &Path) -> anyhow::Result<Option<(Command, Vec<u8>)>> {
         std::fs::write(home.join("targets.json"), "[]")?;
         std::fs::write(settings(home), settings_text(home))?;
         let promtool = system::on_path("promtool", &["/usr/local/bin"])
             .context("promtool comes with Prometheus, and is not there")?;
         let mut command = Command::new(promtool);
         command.args(["check", "config"]).arg(settings(home));
-        Ok((command, Vec::new()))
+        Ok(Some((command, Vec::new())))
     }
 
     fn serving(&self, home: &Path, port: u16) -> anyhow::Result<Command> {

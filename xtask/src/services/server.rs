@@ -26,24 +26,28 @@ pub(super) trait Kind {
     /// Its name, for people.
     fn name(&self) -> &'static str;
 
-    /// Debian's package.
-    fn package(&self) -> &'static str;
+    /// Debian's package, if it comes in one.
+    fn package(&self) -> Option<&'static str>;
 
     /// The server's program, when it is installed.
     fn program(&self) -> Option<PathBuf>;
 
-    /// The environment variable that names the server to tests.
-    fn variable(&self) -> &'static str;
+    /// Which servers must be ready before this one starts: all of a lower number.
+    fn wave(&self) -> usize {
+        0
+    }
 
-    /// The connection string for a port.
-    fn url(&self, port: u16) -> String;
+    /// The environment variable that names the server to tests, and what it holds; none for a server that only others
+    /// talk to.
+    fn address(&self, home: &Path, port: u16) -> Option<(&'static str, String)>;
 
-    /// The program that makes the files of the server below `home`, and what it reads from its standard input.
+    /// The program that makes the files of the server below `home`, and what it reads from its standard input; none
+    /// where they are made already.
     ///
     /// # Errors
     ///
     /// When something that it needs is missing.
-    fn preparation(&self, home: &Path) -> anyhow::Result<(Command, Vec<u8>)>;
+    fn preparation(&self, home: &Path) -> anyhow::Result<Option<(Command, Vec<u8>)>>;
 
     /// The program that serves these files on a port.
     ///
@@ -58,13 +62,13 @@ pub(super) trait Kind {
     /// The signal that ends the server without waiting for its clients.
     fn stop_signal(&self) -> &'static str;
 
-    /// Name and version, for people.
-    fn version(&self) -> String {
+    /// Name and version, for people; none for a part of another server.
+    fn version(&self) -> Option<String> {
         let asked = self.program().map(|program| run::text(Command::new(program).arg("--version")));
         let text = asked.and_then(Result::ok).unwrap_or_default();
         let number = |word: &&str| word.starts_with(|letter: char| letter.is_ascii_digit());
         let version = text.split_whitespace().find(number).unwrap_or("?");
-        format!("{} {}", self.name(), version.split('-').next().unwrap_or(version))
+        Some(format!("{} {}", self.name(), version.split('-').next().unwrap_or(version)))
     }
 }
 
@@ -77,22 +81,26 @@ pub(super) struct Preparation<'a> {
 }
 
 impl<'a> Preparation<'a> {
-    /// Starts to make the server's files.
+    /// Starts to make the server's files, if a program has to make them.
     ///
     /// # Errors
     ///
     /// When the program for it cannot be started.
-    pub(super) fn begin(kind: &dyn Kind, keeper: &'a Keeper, home: &Path) -> anyhow::Result<Self> {
-        let (mut command, input) = kind.preparation(home)?;
+    pub(super) fn begin(
+        kind: &dyn Kind,
+        keeper: &'a Keeper,
+        home: &Path,
+    ) -> anyhow::Result<Option<Self>> {
         let log = run::log_path(kind.name())?;
         let file = File::create(&log).with_context(|| log.display().to_string())?;
+        let Some((mut command, input)) = kind.preparation(home)? else { return Ok(None) };
         command.stdin(Stdio::piped()).stdout(file.try_clone()?).stderr(file);
         let mut child = keeper.spawn_other(&mut command)?;
         if let Some(mut stdin) = child.stdin.take() {
             // A program that does not read its input to the end tells why in its exit code.
             std::thread::spawn(move || stdin.write_all(&input).ok());
         }
-        Ok(Self { keeper, child, log, name: kind.name() })
+        Ok(Some(Self { keeper, child, log, name: kind.name() }))
     }
 
     /// Waits until the files are there.
@@ -183,7 +191,12 @@ fn watch(stderr: ChildStderr, mut log: File, mark: &'static str) -> mpsc::Receiv
     ready
 }
 
-fn free_port() -> anyhow::Result<u16> {
+/// A port that nobody listens on.
+///
+/// # Errors
+///
+/// When there is none.
+pub(super) fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
