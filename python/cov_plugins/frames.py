@@ -218,7 +218,17 @@ class Unknown(NamedTuple):
         return U32.pack(5) + struct.pack("<Q", len(self.names)) + names
 
 
-Outcome = Union[Completed, Failed, NotStored, Refused, Killed, Unknown]
+class Died(NamedTuple):
+    """The process that ran the task, elsewhere, died or could not run it."""
+
+    message: str
+
+    def packed(self) -> bytes:
+        """Its bytes."""
+        return U32.pack(6) + packed_text(self.message)
+
+
+Outcome = Union[Completed, Failed, NotStored, Refused, Killed, Unknown, Died]
 
 
 def ended(attempt: int, outcome: Outcome, stdout: Blob, stderr: Blob) -> bytes:

@@ -50,17 +50,18 @@ class NotStored(NamedTuple):
 def run(task: Task, settings: Settings) -> Union[Blob, Failure, NotStored]:
     """Runs a task. Whatever its code raises becomes a `Failure`."""
     try:
-        written = _run(task)
+        written = output_of(task)
         return _store(written, settings.spool_base(task.attempt), settings.inline_bytes_max)
     except _SpoolError as error:
         return NotStored(
             f"The task returned, but its output could not be written to the server's disk: {error}\n"
         )
     except BaseException as error:
-        return Failure(_format(error))
+        return failure(error)
 
 
-def _run(task: Task) -> archive.Written:
+def output_of(task: Task) -> archive.Written:
+    """What a task returns. Raises what its code raises."""
     function = archive.parse(_content(task.function))
     archive.check_python(function)
     _go_to(task)
@@ -179,6 +180,11 @@ def _remove(path: str) -> None:
         os.unlink(path)
     except OSError:
         pass
+
+
+def failure(error: BaseException) -> Failure:
+    """What is told of what a task's code raised."""
+    return Failure(_format(error))
 
 
 def _format(error: BaseException) -> str:

@@ -4,6 +4,7 @@
 pub mod keeper;
 pub mod local;
 pub mod metrics;
+pub mod plugins;
 
 use std::fmt::Debug;
 use std::path::PathBuf;

@@ -160,6 +160,8 @@ pub enum HostOutcome {
     Killed,
     /// There is no executor of this name; the names of those that there are.
     Unknown(Vec<String>),
+    /// The process that ran the task, elsewhere, died or could not run it; why.
+    Died(String),
 }
 
 impl Message for ToHost {

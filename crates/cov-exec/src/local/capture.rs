@@ -103,7 +103,7 @@ fn move_file(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Removes a file that need not exist.
-pub(super) fn remove(path: &Path) {
+pub(crate) fn remove(path: &Path) {
     if let Err(error) = std::fs::remove_file(path)
         && error.kind() != io::ErrorKind::NotFound
     {
@@ -113,23 +113,23 @@ pub(super) fn remove(path: &Path) {
 
 /// Names of the files that one attempt may leave in the spool.
 #[derive(Debug, Clone)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     base: PathBuf,
 }
 
 impl Spool {
-    pub(super) const OUTPUT: &str = "output";
-    pub(super) const STDOUT: &str = "stdout";
-    pub(super) const STDERR: &str = "stderr";
+    pub(crate) const OUTPUT: &str = "output";
+    pub(crate) const STDOUT: &str = "stdout";
+    pub(crate) const STDERR: &str = "stderr";
     pub(super) const PREFIX: &str = "attempt-";
 
     /// Those of this attempt.
-    pub(super) fn of(spool_dir: &Path, attempt: AttemptId) -> Self {
+    pub(crate) fn of(spool_dir: &Path, attempt: AttemptId) -> Self {
         Self { base: spool_dir.join(format!("{}{:016x}", Self::PREFIX, attempt.to_bits())) }
     }
 
     /// The file with this ending.
-    pub(super) fn file(&self, ending: &str) -> PathBuf {
+    pub(crate) fn file(&self, ending: &str) -> PathBuf {
         self.base.with_extension(ending)
     }
 }

@@ -5,15 +5,15 @@
 //! keeper, and are runners themselves: see `cov::runner`. Each runner is connected to the server by
 //! a socket pair of its own and runs one task after the other. Nothing here listens on an address.
 
-mod capture;
+pub(crate) mod capture;
 mod command;
 mod common;
 mod ends;
 mod pool;
 mod program;
-mod python;
-mod runner;
-mod wire;
+pub(crate) mod python;
+pub(crate) mod runner;
+pub(crate) mod wire;
 mod zygote;
 
 use std::collections::HashMap;

@@ -12,6 +12,7 @@ const FILES: &[(&str, &str)] = &[
     ("cov_runner/archive.py", include_str!("../../../../python/cov_runner/archive.py")),
     ("cov_runner/capture.py", include_str!("../../../../python/cov_runner/capture.py")),
     ("cov_runner/cgroups.py", include_str!("../../../../python/cov_runner/cgroups.py")),
+    ("cov_runner/elsewhere.py", include_str!("../../../../python/cov_runner/elsewhere.py")),
     ("cov_runner/frames.py", include_str!("../../../../python/cov_runner/frames.py")),
     ("cov_runner/hooks.py", include_str!("../../../../python/cov_runner/hooks.py")),
     ("cov_runner/keeper.py", include_str!("../../../../python/cov_runner/keeper.py")),
@@ -33,25 +34,32 @@ const PACKAGE: &str = "covalent==0.240.0";
 const SAID_BYTES_MAX: usize = 2_000;
 
 /// Writes the files below `folder`; returns the one to start.
-pub(super) fn install(folder: &Path) -> io::Result<PathBuf> {
-    std::fs::create_dir_all(folder.join("cov_runner"))?;
-    for (name, text) in FILES {
-        std::fs::write(folder.join(name), text)?;
-    }
+pub(crate) fn install(folder: &Path) -> io::Result<PathBuf> {
+    lay_down(FILES, folder)?;
     Ok(folder.join("start.py"))
+}
+
+/// Writes these files below `folder`.
+pub(crate) fn lay_down(files: &[(&str, &str)], folder: &Path) -> io::Result<()> {
+    for (name, text) in files {
+        let path = folder.join(name);
+        path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        std::fs::write(path, text)?;
+    }
+    Ok(())
 }
 
 /// An interpreter, and how it was chosen.
 #[derive(Debug, Clone)]
-pub(super) struct Interpreter {
-    pub(super) path: PathBuf,
+pub(crate) struct Interpreter {
+    pub(crate) path: PathBuf,
     chosen_by: &'static str,
 }
 
 impl Interpreter {
     /// The one that was asked for, else that of the active virtual environment, else the one on
     /// PATH.
-    pub(super) fn choose(asked_for: Option<&Path>) -> Self {
+    pub(crate) fn choose(asked_for: Option<&Path>) -> Self {
         if let Some(path) = asked_for {
             return Self { path: path.to_owned(), chosen_by: "named by --python" };
         }
@@ -65,7 +73,7 @@ impl Interpreter {
     }
 
     /// What is told when the interpreter could not even be started.
-    pub(super) fn not_started(&self, error: &io::Error) -> String {
+    pub(crate) fn not_started(&self, error: &io::Error) -> String {
         let (path, chosen_by) = (self.path.display(), self.chosen_by);
         format!(
             "No Python to run tasks with: `{path}` ({chosen_by}) cannot be started: {error}. \
@@ -75,7 +83,7 @@ impl Interpreter {
     }
 
     /// What is told when it ended, or was ended, before it could run anything.
-    pub(super) fn not_usable(&self, how: &str, said: &str) -> String {
+    pub(crate) fn not_usable(&self, how: &str, said: &str) -> String {
         let (path, chosen_by) = (self.path.display(), self.chosen_by);
         let mut text = format!("`{path}` ({chosen_by}) cannot run tasks: it {how}.");
         let said = tail(said.trim());
@@ -93,11 +101,12 @@ impl Interpreter {
 }
 
 /// In words, how the interpreter ended.
-pub(super) fn how_it_ended(status: ExitStatus) -> String {
+pub(crate) fn how_it_ended(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
         (Some(3), _) => "is too old".to_owned(),
         (Some(4), _) => "lacks cloudpickle".to_owned(),
+        (Some(5), _) => "lacks covalent".to_owned(),
         (Some(code), _) => format!("exited with code {code}"),
         (None, Some(signal)) => format!("was ended by signal {signal}"),
         (None, None) => "ended".to_owned(),

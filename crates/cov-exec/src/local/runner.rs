@@ -41,7 +41,7 @@ pub(super) enum Order {
 }
 
 /// The server's end and the runner's end of a connection.
-pub(super) fn socket_pair() -> io::Result<(UnixStream, OwnedFd)> {
+pub(crate) fn socket_pair() -> io::Result<(UnixStream, OwnedFd)> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     Ok((UnixStream::from_std(ours)?, theirs.into()))
@@ -341,9 +341,9 @@ async fn pack(task: Task, spool: Spool) -> Result<(Vec<u8>, Vec<PathBuf>), Strin
     } else {
         wire::pack(&task, &spool)
     };
-    let Packed { message, spilled } =
+    let Packed { task, spilled } =
         packed.map_err(|error| format!("The task's inputs could not be laid down: {error}"))?;
-    match message.to_frame() {
+    match frames::ToRunner::Run(vec![task]).to_frame() {
         Ok(frame) => Ok((frame, spilled)),
         Err(error) => {
             remove_all(spilled);

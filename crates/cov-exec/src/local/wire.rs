@@ -19,13 +19,13 @@ const SPILL_BYTES_MIN: usize = 4 * 1024;
 
 /// A task in wire form, and files that were written for it alone.
 #[derive(Debug)]
-pub(super) struct Packed {
-    pub(super) message: frames::ToRunner,
-    pub(super) spilled: Vec<PathBuf>,
+pub(crate) struct Packed {
+    pub(crate) task: frames::Task,
+    pub(crate) spilled: Vec<PathBuf>,
 }
 
 /// Whether packing this task writes files.
-pub(super) fn needs_files(task: &Task) -> bool {
+pub(crate) fn needs_files(task: &Task) -> bool {
     let bytes: usize = payloads(task).map(inline_bytes).sum();
     bytes > FRAME_INPUT_BYTES_MAX
 }
@@ -35,13 +35,10 @@ pub(super) fn needs_files(task: &Task) -> bool {
 ///
 /// # Errors
 /// A file could not be written; what was written is removed.
-pub(super) fn pack(task: &Task, spool: &Spool) -> io::Result<Packed> {
+pub(crate) fn pack(task: &Task, spool: &Spool) -> io::Result<Packed> {
     let mut packer = Packer { spool, spill: needs_files(task), spilled: Vec::new() };
     match packer.task(task) {
-        Ok(packed) => {
-            let message = frames::ToRunner::Run(vec![packed]);
-            Ok(Packed { message, spilled: packer.spilled })
-        }
+        Ok(task) => Ok(Packed { task, spilled: packer.spilled }),
         Err(error) => {
             packer.spilled.iter().for_each(|path| super::capture::remove(path));
             Err(error)
@@ -117,7 +114,7 @@ fn path_bytes(path: &Path) -> Vec<u8> {
 
 /// A payload that a runner sent. A file must be the one that it was told to write: `None` if it
 /// names another.
-pub(super) fn payload(blob: Blob, expected: &Path) -> Option<Payload> {
+pub(crate) fn payload(blob: Blob, expected: &Path) -> Option<Payload> {
     match blob {
         Blob::Inline(bytes) => Some(Payload::Bytes(bytes.into())),
         Blob::File(path) => {

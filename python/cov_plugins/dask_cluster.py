@@ -1,0 +1,344 @@
+"""One connection to a Dask scheduler, and all jobs that go over it.
+
+Jobs are sent and answers are fetched many at a time. A job that takes longer than a moment is held
+at the scheduler under a name that is not this connection's, so that it outlives this process; its
+key is enough to find it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import time
+from typing import Any, Callable, Dict, Iterable, List, Optional
+
+from . import dask_job
+from .attempts import Ending
+from .dask_job import Job
+from .frames import Killed, Refused
+from .secrecy import log_error
+
+_WHAT = "the connection to Dask"
+
+# The name under which jobs are held at the scheduler.
+_HOLDER = "cov-jobs"
+# What ends sooner is not worth being found again: it is run again. Seconds.
+_KEPT_AFTER_S = 0.2
+_SWEEP_S = 0.2
+# How long a scheduler may be away. Seconds.
+_FIRST_CONTACT_S = 10.0
+_ABSENCE_S = 45.0
+_PAUSE_S = 0.25
+_BATCH_TASKS_MAX = 256
+_BATCH_BYTES_MAX = 16 * 1024 * 1024
+
+
+class Cluster:
+    """The jobs at one address. Belongs to one event loop."""
+
+    def __init__(self, address: str, inline_bytes_max: int, over: Callable[[Job], None]) -> None:
+        self.address = address
+        self.jobs: Dict[int, Job] = {}
+        self._inline_bytes_max = inline_bytes_max
+        # Called with each job of which there will be no more news.
+        self._over = over
+        self._client: Any = None
+        self._unsent: List[Job] = []
+        self._unattached: List[Job] = []
+        self._done: List[Job] = []
+        self._has_work = asyncio.Event()
+        self._has_done = asyncio.Event()
+        self._watchers: "set[asyncio.Future[None]]" = set()
+        self._main: "asyncio.Future[None]" = asyncio.ensure_future(self._run())
+
+    def submit(self, jobs: Iterable[Job]) -> None:
+        """Runs jobs."""
+        for job in jobs:
+            self.jobs[job.attempt.number] = job
+            self._unsent.append(job)
+        self._has_work.set()
+
+    def attach(self, job: Job) -> None:
+        """Takes up a job that another host sent."""
+        self.jobs[job.attempt.number] = job
+        self._unattached.append(job)
+        self._has_work.set()
+
+    def kill(self, number: int) -> None:
+        """Ends a job. Dask cannot stop what a worker has begun: its result is not waited for."""
+        job = self.jobs.get(number)
+        if job is None:
+            return
+        if job.future is not None and self._client is not None:
+            self._beside(self._cancel(self._client, job))
+        self._end(job, Ending(Killed()))
+
+    async def _cancel(self, client: Any, job: Job) -> None:
+        try:
+            await client.cancel([job.future], asynchronous=True, force=True)
+        except Exception as error:
+            # The scheduler is gone, and the job with it.
+            log_error(_WHAT, error)
+
+    def _beside(self, coroutine: Any) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._watchers.add(task)
+        task.add_done_callback(self._watchers.discard)
+
+    def _end(self, job: Job, ending: Ending) -> None:
+        self._forget(job)
+        # A large output is written to a file, which may have to wait for space.
+        size = len(getattr(ending.outcome, "output", b"")) + len(ending.stdout) + len(ending.stderr)
+        if size > self._inline_bytes_max:
+            self._beside(asyncio.get_running_loop().run_in_executor(None, job.attempt.end, ending))
+        else:
+            job.attempt.end(ending)
+
+    def _lose(self, job: Job, message: str) -> None:
+        self._forget(job)
+        job.attempt.lose(message)
+
+    def _forget(self, job: Job) -> None:
+        if self.jobs.pop(job.attempt.number, None) is not None:
+            self._over(job)
+
+    async def _run(self) -> None:
+        """Connects when there is something to do, and again whenever the scheduler went."""
+        patience = _FIRST_CONTACT_S
+        while True:
+            await self._has_work.wait()
+            try:
+                self._client = await self._connected(patience)
+            except Exception as error:
+                self._give_up(f"{type(error).__name__}: {error}")
+                continue
+            patience = _ABSENCE_S
+            try:
+                await self._serve(self._client)
+            except Exception as error:
+                log_error(_WHAT, error)
+            print(f"the connection to the Dask scheduler at {self.address} is over", flush=True)
+            await self._disconnect()
+
+    async def _connected(self, patience: float) -> Any:
+        distributed: Any = importlib.import_module("distributed")
+        until = time.monotonic() + patience
+        while True:
+            left = until - time.monotonic()
+            client = distributed.Client(
+                self.address, asynchronous=True, set_as_default=False, timeout=max(left, 1.0)
+            )
+            try:
+                await client
+                return client
+            except Exception:
+                await _closed(client)
+                if time.monotonic() + _PAUSE_S > until:
+                    raise
+            await asyncio.sleep(_PAUSE_S)
+
+    def _give_up(self, why: str) -> None:
+        message = f"The Dask scheduler at {self.address} cannot be reached: {why}"
+        print(message, flush=True)
+        self._has_work.clear()
+        self._unsent, self._unattached = [], []
+        for job in list(self.jobs.values()):
+            if job.attempt.has_begun or job.function is None:
+                self._lose(job, message)
+            else:
+                self._end(job, Ending(Refused(message)))
+
+    async def _disconnect(self) -> None:
+        client, self._client = self._client, None
+        self._unattached = [job for job in self.jobs.values() if job.future is not None]
+        for job in self._unattached:
+            job.future = None
+            job.is_kept = False
+        self._done = []
+        if self.jobs:
+            self._has_work.set()
+        await _closed(client)
+
+    async def _serve(self, client: Any) -> None:
+        """Returns when the connection is over."""
+        over = asyncio.ensure_future(_is_over(client))
+        collector = asyncio.ensure_future(self._collect(client))
+        sweeper = asyncio.ensure_future(self._sweep(client))
+        try:
+            while True:
+                work = asyncio.ensure_future(self._has_work.wait())
+                parts = {over, collector, sweeper, work}
+                done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+                if work not in done:
+                    work.cancel()
+                    return
+                self._has_work.clear()
+                await self._take_up(client)
+                self._send(client)
+        finally:
+            for part in (over, collector, sweeper):
+                part.cancel()
+            await asyncio.gather(over, collector, sweeper, return_exceptions=True)
+
+    async def _take_up(self, client: Any) -> None:
+        """Looks which of the jobs of an earlier connection the scheduler still has."""
+        while self._unattached:
+            jobs = [job for job in self._unattached if job.attempt.number in self.jobs]
+            states = await client.scheduler.get_task_status(keys=[job.key for job in jobs])
+            # Until here they are kept for another try.
+            self._unattached = self._unattached[len(jobs) :] if jobs else []
+            for job in jobs:
+                if states.get(job.key) in (None, "released", "forgotten"):
+                    self._lose(job, f"The Dask scheduler at {self.address} no longer has {job.key}")
+                    continue
+                if not job.attempt.has_begun:
+                    job.attempt.begin()
+                self._hold(client, [job])
+                job.is_kept = True
+                self._watch(client, job, _future(client, job.key))
+            await self._drop_unknown(client, jobs)
+
+    async def _drop_unknown(self, client: Any, jobs: List[Job]) -> None:
+        """Loses those that went just before they were held."""
+        states = await client.scheduler.get_task_status(keys=[job.key for job in jobs])
+        for job in jobs:
+            if states.get(job.key) is None and job.attempt.number in self.jobs:
+                self._lose(job, f"The Dask scheduler at {self.address} no longer has {job.key}")
+
+    def _send(self, client: Any) -> None:
+        unsent = [job for job in self._unsent if job.attempt.number in self.jobs]
+        self._unsent = []
+        for batch in _batches(unsent):
+            function = batch[0].function
+            payloads, keys = [job.payload for job in batch], [job.key for job in batch]
+            for job in batch:
+                job.attempt.begin()
+                job.sent_at = time.monotonic()
+                job.payload = b""
+            futures = client.map(function, payloads, key=keys, pure=False)
+            for job, future in zip(batch, futures):
+                self._watch(client, job, future)
+
+    def _watch(self, client: Any, job: Job, future: Any) -> None:
+        job.future = future
+        self._beside(self._wait(client, job, future))
+
+    async def _wait(self, client: Any, job: Job, future: Any) -> None:
+        await future._state.wait()
+        if job.future is future and client is self._client and job.attempt.number in self.jobs:
+            self._done.append(job)
+            self._has_done.set()
+
+    async def _collect(self, client: Any) -> None:
+        """Fetches answers, as many as there are at a time."""
+        while True:
+            await self._has_done.wait()
+            self._has_done.clear()
+            jobs, self._done = self._done, []
+            jobs = [job for job in jobs if job.attempt.number in self.jobs]
+            finished = [job for job in jobs if job.future.status == "finished"]
+            for job in jobs:
+                if job.future.status in ("error", "cancelled"):
+                    await self._failed(client, job)
+            answers = await _gathered(client, finished)
+            for job in finished:
+                if job.key in answers:
+                    self._end(job, dask_job.ending_of(answers[job.key]))
+                else:
+                    # Its worker died with it, and another makes it again.
+                    self._watch(client, job, job.future)
+            self._release(client, finished)
+
+    async def _failed(self, client: Any, job: Job) -> None:
+        if job.future.status == "error":
+            self._end(job, dask_job.ending_of_error(await job.future.exception()))
+            self._release(client, [job])
+            return
+        await asyncio.sleep(0)
+        if client.status != "running":
+            # It is not the job that is gone, but the connection.
+            return
+        message = "The task was cancelled at the Dask scheduler, and not by this server"
+        self._end(job, Ending(Refused(message)))
+
+    def _release(self, client: Any, jobs: List[Job]) -> None:
+        over = [job for job in jobs if job.attempt.number not in self.jobs]
+        held = [job.key for job in over if job.is_kept]
+        if held:
+            client._send_to_scheduler(
+                {"op": "client-releases-keys", "keys": held, "client": _HOLDER}
+            )
+        for job in over:
+            job.future = None
+
+    @staticmethod
+    def _hold(client: Any, jobs: List[Job]) -> None:
+        keys = [job.key for job in jobs]
+        client._send_to_scheduler({"op": "client-desires-keys", "keys": keys, "client": _HOLDER})
+
+    async def _sweep(self, client: Any) -> None:
+        """Holds what takes longer at the scheduler, and tells the server how to find it again."""
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            oldest = time.monotonic() - _KEPT_AFTER_S
+            jobs = [
+                job
+                for job in self.jobs.values()
+                if job.future is not None and not job.is_kept and job.sent_at < oldest
+            ]
+            if not jobs:
+                continue
+            # Those of which the scheduler has not heard cannot be held yet.
+            states = await client.scheduler.get_task_status(keys=[job.key for job in jobs])
+            known = [
+                job for job in jobs if states.get(job.key) is not None and job.future is not None
+            ]
+            self._hold(client, known)
+            for job in known:
+                job.is_kept = True
+                job.attempt.accept(job.handle(self.address))
+
+
+def _batches(jobs: List[Job]) -> Iterable[List[Job]]:
+    batch: List[Job] = []
+    size = 0
+    for job in jobs:
+        is_full = len(batch) >= _BATCH_TASKS_MAX or size + len(job.payload) > _BATCH_BYTES_MAX
+        if batch and (is_full or batch[0].function is not job.function):
+            yield batch
+            batch, size = [], 0
+        batch.append(job)
+        size += len(job.payload)
+    if batch:
+        yield batch
+
+
+async def _gathered(client: Any, jobs: List[Job]) -> Dict[str, Any]:
+    if not jobs:
+        return {}
+    futures = {job.key: job.future for job in jobs}
+    answers = await client.gather(futures, errors="skip", asynchronous=True)
+    return dict(answers)
+
+
+def _future(client: Any, key: str) -> Any:
+    distributed: Any = importlib.import_module("distributed")
+    future = distributed.Future(key, client)
+    # The scheduler tells of keys that a client is known to want.
+    client._send_to_scheduler({"op": "client-desires-keys", "keys": [key], "client": client.id})
+    return future
+
+
+async def _is_over(client: Any) -> None:
+    while client.status == "running":
+        await asyncio.sleep(0.05)
+
+
+async def _closed(client: Optional[Any]) -> None:
+    if client is None:
+        return
+    try:
+        await asyncio.wait_for(client._close(fast=True), 5.0)
+    except Exception as error:
+        # What it held is gone with the connection anyway.
+        log_error(_WHAT, error)

@@ -1,0 +1,111 @@
+"""Keeps credentials inside the host: their values are struck out of whatever leaves it.
+
+What counts as a credential is told by its name, in the options of an executor and in the
+environment. A value that is a path is none: it is the file that is secret.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from typing import Any, Iterator, Set, TextIO
+
+from . import hearing
+
+_STRUCK = "***"
+_NAMES = re.compile(
+    r"passw|passphrase|secret|token|credential|private_?key|access_?key|api_?key|(^|_)key$|(^|_)pwd$",
+    re.IGNORECASE,
+)
+# Shorter ones stand in too many places that have nothing to do with them.
+_CHARS_MIN = 4
+_ENVIRONMENT_CHARS_MIN = 8
+_DEPTH_MAX = 8
+
+
+def _is_value(text: str) -> bool:
+    is_path = text.startswith(("/", "~", "./", "../", "file:")) or os.path.exists(text)
+    return len(text) >= _CHARS_MIN and not is_path
+
+
+def _values(options: Any, is_secret: bool, depth: int) -> Iterator[str]:
+    if depth > _DEPTH_MAX:
+        return
+    if isinstance(options, dict):
+        for name, value in options.items():
+            yield from _values(value, is_secret or bool(_NAMES.search(str(name))), depth + 1)
+    elif isinstance(options, (list, tuple)):
+        for value in options:
+            yield from _values(value, is_secret, depth + 1)
+    elif is_secret and isinstance(options, str) and _is_value(options):
+        yield options
+
+
+def _of_environment() -> Set[str]:
+    found = _values(dict(os.environ), False, 0)
+    return {value for value in found if len(value) >= _ENVIRONMENT_CHARS_MIN}
+
+
+class Secrets:
+    """The credentials that one attempt can meet."""
+
+    everywhere: Set[str] = set()
+
+    def __init__(self, options: Any) -> None:
+        self._own = set(_values(options, False, 0))
+        # What a later attempt's plugin writes to the log can hold what an earlier one brought.
+        Secrets.everywhere |= self._own
+
+    def add(self, options: Any) -> None:
+        """Learns those of further options."""
+        self._own |= set(_values(options, False, 0))
+        Secrets.everywhere |= self._own
+
+    def hide(self, text: str) -> str:
+        """The text without them."""
+        for value in sorted(Secrets.everywhere, key=len, reverse=True):
+            text = text.replace(value, _STRUCK)
+        return text
+
+    def hide_bytes(self, text: bytes) -> bytes:
+        """The bytes without them."""
+        for value in sorted(Secrets.everywhere, key=len, reverse=True):
+            text = text.replace(value.encode("utf-8", "surrogateescape"), _STRUCK.encode("ascii"))
+        return text
+
+
+class _Discreet:
+    """A stream of the host's own process: without credentials, and without what attempts print."""
+
+    def __init__(self, below: TextIO, is_error: bool) -> None:
+        self._below = below
+        self._is_error = is_error
+
+    def write(self, text: str) -> int:
+        """Writes, struck out."""
+        heard = hearing.stream(self._is_error)
+        if heard is not None:
+            return heard.write(text)
+        self._below.write(Secrets(None).hide(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._below, name)
+
+
+def log_error(what: str, error: BaseException) -> None:
+    """Writes to the host's log, whoever listens: what was tried, and where it failed."""
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    if sys.__stderr__ is not None:
+        sys.__stderr__.write(Secrets(None).hide(f"{what}: {text}"))
+        sys.__stderr__.flush()
+
+
+def guard_log() -> None:
+    """From here on nothing that Python code prints in this process shows credentials."""
+    Secrets.everywhere |= _of_environment()
+    streams: Any = sys
+    streams.stdout = _Discreet(sys.stdout, False)
+    streams.stderr = _Discreet(sys.stderr, True)
