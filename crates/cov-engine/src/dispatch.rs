@@ -25,7 +25,8 @@ pub struct Plan {
 pub struct RestoredNode {
     /// Its state.
     pub state: NodeState,
-    /// The sub-dispatch that was linked last, also by an earlier attempt.
+    /// The sub-dispatch that was linked last, also by an earlier attempt; but by none other than the
+    /// present one if that is to be taken up again.
     pub child: Option<DispatchId>,
 }
 
@@ -70,6 +71,8 @@ pub(crate) struct Node {
     pub(crate) built: Option<DispatchId>,
     /// Whether the present attempt reported its begin.
     pub(crate) begun: bool,
+    /// Whether the present attempt was begun by an earlier life of the server.
+    pub(crate) attached: bool,
 }
 
 impl Dispatch {
@@ -84,6 +87,7 @@ impl Dispatch {
                 phase: Phase::Waiting { pending: plan.graph.in_degree(node), reuse: false },
                 built: None,
                 begun: false,
+                attached: false,
             })
             .collect();
         Self { plan, state: DispatchState::default(), nodes, active: 0 }
@@ -116,7 +120,7 @@ impl Dispatch {
                 return Err(RestoreError::OutOfOrder { node: id, status });
             }
             let built = node.child.filter(|_| matches!(phase, Phase::Running { .. }));
-            nodes.push(Node { state: node.state, phase, built, begun: false });
+            nodes.push(Node { state: node.state, phase, built, begun: false, attached: false });
         }
         let active = nodes.iter().filter(|node| node.phase.is_active()).count();
         Ok(Self { plan, state, nodes, active })

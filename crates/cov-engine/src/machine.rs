@@ -4,6 +4,8 @@
 
 mod sublattice;
 
+use std::collections::HashSet;
+
 use cov_core::error::Fault;
 use cov_core::graph::NodeKind;
 use cov_core::ids::{AttemptId, NodeId};
@@ -65,7 +67,9 @@ pub fn apply(dispatch: &mut Dispatch, event: Event, now: Timestamp) -> Result<St
     let mut machine = Machine { dispatch, now, step: Step::default() };
     match event {
         Event::Start => machine.start()?,
-        Event::Restarted { on_restart, attachable } => machine.restarted(on_restart, &attachable)?,
+        Event::Restarted { on_restart, attachable } => {
+            machine.restarted(on_restart, &attachable)?
+        }
         Event::Granted { node, attempt } => machine.granted(node, attempt)?,
         Event::Begun { node, attempt } => machine.begun(node, attempt)?,
         Event::NotBegun { node, attempt } => machine.not_begun(node, attempt)?,
@@ -100,11 +104,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn restarted(
-        &mut self,
-        on_restart: OnRestart,
-        attachable: &[NodeId],
-    ) -> Result<(), Reject> {
+    fn restarted(&mut self, on_restart: OnRestart, attachable: &[NodeId]) -> Result<(), Reject> {
         match self.dispatch.state.status {
             Status::Starting => {
                 self.dispatch.state.status = Status::Running;
@@ -121,10 +121,10 @@ impl Machine<'_> {
             | Status::Failed
             | Status::Cancelled => return Err(Reject::Duplicate),
         }
+        let attachable: HashSet<NodeId> = attachable.iter().copied().collect();
         for node in self.dispatch.plan.graph.nodes() {
-            match attachable.contains(&node) {
-                true if self.attach(node) => {}
-                true | false => self.resume(node, on_restart),
+            if !attachable.contains(&node) || !self.attach(node) {
+                self.resume(node, on_restart);
             }
         }
         self.reach_all_without_pending();
@@ -136,6 +136,7 @@ impl Machine<'_> {
         let Some(node) = self.dispatch.nodes.get_mut(id.index()) else { return false };
         let Phase::Running { attempt, .. } = node.phase else { return false };
         node.begun = false;
+        node.attached = true;
         self.step.effects.push(Effect::Attach { node: id, attempt });
         if node.state.cancel_requested {
             let kill = Some(KillReason::Cancel);
@@ -224,6 +225,7 @@ impl Machine<'_> {
             Phase::Ready if is_new => {
                 node.state.attempt = Some(attempt);
                 node.begun = false;
+                node.attached = false;
                 self.start_now(id);
                 self.set_phase(id, Phase::Running { attempt, kill: None });
                 self.step.effects.push(Effect::Submit { node: id, attempt });
@@ -294,6 +296,9 @@ impl Machine<'_> {
             (Outcome::Failed(_) | Outcome::Killed, Some(KillReason::Timeout)) => {
                 self.failed(id, Fault::Timeout);
             }
+            (Outcome::Killed, None) if self.may_have_been_too_long(id) => {
+                self.failed(id, Fault::Timeout);
+            }
             (Outcome::Killed, Some(KillReason::Cancel) | None) => {
                 self.drop_built(id);
                 self.set_end(id, End::Cancelled, None);
@@ -301,6 +306,15 @@ impl Machine<'_> {
             (Outcome::Failed(fault), Some(KillReason::Cancel) | None) => self.failed(id, fault),
         }
         Ok(())
+    }
+
+    /// An earlier life of the server may have killed the attempt for its time limit, and why it
+    /// did is not stored.
+    fn may_have_been_too_long(&self, id: NodeId) -> bool {
+        let limit = self.dispatch.policy(id).time_limit;
+        let Some(node) = self.dispatch.nodes.get(id.index()) else { return false };
+        let began = node.state.started_at.filter(|_| node.attached);
+        began.zip(limit).is_some_and(|(began, limit)| began.after(limit) <= self.now)
     }
 
     fn failed(&mut self, id: NodeId, fault: Fault) {

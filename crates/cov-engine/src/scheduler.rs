@@ -142,4 +142,16 @@ mod tests {
         scheduler.release();
         assert_eq!(scheduler.grant(), None);
     }
+
+    #[test]
+    fn what_goes_on_from_before_has_its_slot_though_none_is_free() {
+        let mut scheduler = Scheduler::new(2);
+        (0..3).for_each(|_| scheduler.take());
+        (0..2).for_each(|n| scheduler.enqueue((), n));
+        assert_eq!((scheduler.grant(), scheduler.taken()), (None, 3));
+        scheduler.release();
+        assert_eq!(scheduler.grant(), None, "both slots are still taken");
+        scheduler.release();
+        assert_eq!((scheduler.grant(), scheduler.grant()), (Some(0), None));
+    }
 }

@@ -19,6 +19,7 @@ use crate::harness::Bench;
 enum Call {
     Enqueue(u8),
     Grant,
+    Take,
     Release,
     Resize(usize),
 }
@@ -27,7 +28,8 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
     let call = prop_oneof![
         4 => (0_u8..6).prop_map(Call::Enqueue),
         4 => Just(Call::Grant),
-        3 => Just(Call::Release),
+        1 => Just(Call::Take),
+        4 => Just(Call::Release),
         1 => (0_usize..6).prop_map(Call::Resize),
     ];
     prop::collection::vec(call, 0..200)
@@ -63,6 +65,10 @@ impl Model {
                 self.queues.entry(*key).or_default().push_back(self.enqueued);
             }
             Call::Grant => self.grant(),
+            Call::Take => {
+                self.running += 1;
+                self.scheduler.take();
+            }
             Call::Release if self.running > 0 => {
                 self.running -= 1;
                 self.scheduler.release();

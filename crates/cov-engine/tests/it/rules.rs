@@ -15,7 +15,7 @@ use cov_core::status::Status::{Cancelled, Completed, Failed, NewObject, Running}
 use cov_core::time::Timestamp;
 use cov_engine::dispatch::Dispatch;
 use cov_engine::effect::Effect;
-use cov_engine::event::{Event, Outcome};
+use cov_engine::event::{Event, OnRestart, Outcome};
 use cov_engine::machine::Reject;
 use cov_engine::phase::End;
 
@@ -196,6 +196,7 @@ fn unknown_nodes_are_named() {
         Event::Granted { node, attempt },
         Event::Begun { node, attempt },
         Event::NotBegun { node, attempt },
+        Event::Lost { node, attempt, on_restart: OnRestart::Rerun },
         Event::Ended { node, attempt, outcome: Outcome::Killed },
         Event::TimeLimit { node, attempt },
         Event::RetryDue { node },

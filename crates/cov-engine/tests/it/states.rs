@@ -60,10 +60,14 @@ fn label(cell: &Cell, moved: &Move) -> Label {
         return match (&moved.from, cell.event) {
             (Phase::Waiting { .. }, event) if event != "start" => plain("inputs complete"),
             (Phase::Running { .. }, "inputs complete") => plain("ended, completed"),
-            (_, event) => plain(event),
+            (_, event) => plain(&event.replace("attachable, ", "")),
         };
     }
-    let of_attempt = |part: &&str| !matches!(*part, "present attempt" | "another");
+    // Only what runs is taken up again; whatever else the node does is not because of that.
+    let runs = matches!(moved.from, Phase::Running { .. });
+    let is_idle = |part: &&str| *part == "attachable" && !runs;
+    let of_attempt =
+        |part: &&str| !matches!(*part, "present attempt" | "another") && !is_idle(part);
     let event: Vec<&str> = cell.event.split(", ").filter(of_attempt).collect();
     let guards = cell.fixture.split(", ").filter(|part| GUARDS.contains(part)).collect();
     Label { event: event.join(", "), guards }

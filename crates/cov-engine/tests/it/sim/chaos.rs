@@ -84,10 +84,15 @@ impl World {
         let Some(mut attempt) = self.rng.take(&mut self.executors[executor].attempts) else {
             return false;
         };
+        if attempt.is_outside && self.rng.chance(40) {
+            self.accept(&attempt);
+        }
         match self.next_report(&mut attempt) {
             Some((report, is_over)) => {
-                self.report(attempt.dispatch, report);
-                if !is_over {
+                self.report(attempt.dispatch, report.clone());
+                if is_over {
+                    self.remember(attempt, report);
+                } else {
                     self.executors[executor].attempts.push(attempt);
                 }
             }
@@ -101,8 +106,15 @@ impl World {
     }
 
     /// What a task does next, and whether it is then over.
-    fn next_report(&mut self, attempt: &mut Attempt) -> Option<(Event, bool)> {
+    pub(crate) fn next_report(&mut self, attempt: &mut Attempt) -> Option<(Event, bool)> {
         let (node, id) = (attempt.node, attempt.id);
+        if let Some(last) = attempt.last.take() {
+            return Some((last, true));
+        }
+        if attempt.is_outside && self.mood.lost > 0 && self.rng.chance(5) {
+            self.mood.lost -= 1;
+            return Some((self.lost(attempt), true));
+        }
         if attempt.is_killed {
             let outcome = self.dying();
             return Some((ended(attempt, outcome), true));
@@ -209,11 +221,11 @@ impl World {
         self.trace.mix(u64::from(self.mood.crashes_seen));
         self.trace.line(|| "crash".into());
         let mut messages = std::mem::take(&mut self.messages);
-        messages.retain(|message| message.is_report && self.rng.chance(50));
+        messages.retain(|message| {
+            message.is_report && !self.will_attach_for(message) && self.rng.chance(50)
+        });
         self.messages = messages;
-        let attempts: Vec<Attempt> =
-            self.executors.iter_mut().flat_map(|executor| executor.attempts.drain(..)).collect();
-        for mut attempt in attempts {
+        for mut attempt in self.leave_outside() {
             while self.rng.chance(50) {
                 if let Some((report, _)) = self.next_report(&mut attempt) {
                     self.report(attempt.dispatch, report);
@@ -226,10 +238,13 @@ impl World {
             let status = self.store.dispatches[dispatch].state.status;
             let is_forgotten = status == Status::NewObject && self.wanted[dispatch];
             if !status.is_terminal() && (status != Status::NewObject || is_forgotten) {
-                self.load(dispatch)?;
+                self.load(dispatch, self.attachable(dispatch))?;
+            }
+            if self.rng.chance(20) {
+                self.grant_somewhere()?;
             }
         }
-        Ok(())
+        self.check_found()
     }
 
     /// A step of one dispatch could not be stored: it is loaded again, while the server goes on.
@@ -245,6 +260,7 @@ impl World {
         attempts
             .filter(|known| known.dispatch == dispatch)
             .for_each(|known| known.is_killed = true);
-        self.load(dispatch)
+        // What was under way is killed, so there is nothing to take up.
+        self.load(dispatch, Vec::new())
     }
 }

@@ -2,7 +2,7 @@
 //! without asking the engine.
 
 use cov_core::graph::NodeKind;
-use cov_core::ids::{AttemptId, NodeId};
+use cov_core::ids::{AttemptId, DispatchId, NodeId};
 use cov_core::status::Status;
 use cov_engine::invariants;
 
@@ -25,6 +25,10 @@ pub(crate) struct Ledger {
 pub(crate) struct Entry {
     pub(crate) attempts: u32,
     pub(crate) not_begun: u32,
+    /// How often its attempt was taken up again after a crash.
+    pub(crate) attached: u32,
+    /// How often an executor said that its attempt is lost.
+    pub(crate) lost: u32,
     /// When it was last handed to its executor.
     pub(crate) submitted: u64,
     /// When it last became FAILED or CANCELLED in memory.
@@ -66,7 +70,49 @@ impl World {
         rule(!shown.is_terminal(), || told(&format!("but it was shown as {shown}")))?;
         rule(!stored.state.status.is_terminal(), || told("but the dispatch was shown as ended"))?;
         let holds = self.executors.iter().any(|executor| executor.holders.contains(&attempt));
-        rule(holds, || told("without a slot"))
+        rule(holds, || told("without a slot"))?;
+        let known = self.executors.iter().flat_map(|executor| &executor.attempts);
+        let is_same = |other: &&Attempt| other.dispatch == dispatch && other.node == node;
+        let mut living = known.filter(is_same).filter(|other| !other.is_killed);
+        rule(living.next().is_none(), || told("while an earlier attempt lives"))
+    }
+
+    /// What must hold when an executor takes up an attempt of an earlier life of the server.
+    pub(crate) fn check_attach(
+        &self,
+        dispatch: usize,
+        node: NodeId,
+        attempt: AttemptId,
+    ) -> Result<(), String> {
+        let told = |what: &str| format!("d{dispatch}: attached {node} as {attempt}, {what}");
+        let stored = &self.store.dispatches[dispatch];
+        let shown = stored.nodes[node.index()].state;
+        rule(shown.status == Status::Running, || told(&format!("shown as {}", shown.status)))?;
+        rule(shown.attempt == Some(attempt), || told("which is not its attempt"))?;
+        rule(stored.jobs[node.index()].is_some(), || told("which no engine ever had"))?;
+        rule(attempt.epoch() < self.epoch, || told("which this life began"))?;
+        let known = self.executors.iter().flat_map(|executor| &executor.holders);
+        rule(known.copied().all(|other| other != attempt), || told("again"))
+    }
+
+    /// What must hold when a sub-dispatch is started: the attempt that ended well made it.
+    pub(crate) fn check_start_child(
+        &self,
+        dispatch: usize,
+        node: NodeId,
+        child: &DispatchId,
+    ) -> Result<(), String> {
+        let Some(live) = &self.live[dispatch] else { return Ok(()) };
+        let attempt = live.node_state(node).and_then(|state| state.attempt);
+        let builder = self.builders[index_of(child)];
+        rule(builder.is_none() || builder == attempt, || {
+            format!("d{dispatch}: {node} ran as {attempt:?} and starts {child} of {builder:?}")
+        })
+    }
+
+    /// The sum over all nodes.
+    pub(crate) fn sum(&self, of: impl Fn(&Entry) -> u32) -> u32 {
+        self.ledgers.iter().flat_map(|ledger| &ledger.nodes).map(of).sum()
     }
 
     /// What must hold after every step, of what the engine does not know.
@@ -74,8 +120,16 @@ impl World {
         for executor in &self.executors {
             let (taken, held) = (executor.scheduler.taken(), executor.holders.len());
             rule(taken == held, || format!("{taken} slots are taken, {held} are held"))?;
+            // Each grant finds a free slot. Beyond them are only those that go on from before,
+            // which never wait.
             let slots = self.mood.slots;
-            rule(taken <= slots, || format!("{taken} slots of {slots} are taken"))?;
+            let is_own = |attempt: &&AttemptId| attempt.epoch() == self.epoch;
+            let own = executor.holders.iter().filter(is_own).count();
+            rule(own <= slots, || format!("{own} slots of {slots} were granted"))?;
+            let attached = held - own;
+            rule(taken <= slots || taken - slots <= attached, || {
+                format!("{taken} slots of {slots} are taken, {attached} of them from before")
+            })?;
             let running = executor.attempts.len();
             rule(running <= taken, || format!("{running} tasks run in {taken} slots"))?;
             executor.attempts.iter().try_for_each(|attempt| self.check_kill(attempt))?;
@@ -140,7 +194,10 @@ impl World {
         }
         let retries = stored.plan.policies[stored.plan.executor_of[node.index()] as usize].retries;
         let crashes = self.mood.crashes_seen - ledger.born_after;
-        let most = 1 + retries + crashes + ledger.reloads + entry.not_begun;
+        rule(entry.attached <= crashes, || format!("was taken up {} times", entry.attached))?;
+        // A crash costs no run of what goes on outside.
+        let repeated = crashes - entry.attached + entry.lost;
+        let most = 1 + retries + repeated + ledger.reloads + entry.not_begun;
         rule(entry.attempts <= most, || format!("had {} attempts of {most}", entry.attempts))?;
         let is_open = |status| matches!(status, Status::NewObject | Status::PendingReuse);
         let status_of = |node: NodeId| stored.nodes[node.index()].state.status;

@@ -26,6 +26,11 @@ pub(crate) struct Mood {
     pub(crate) reloads: usize,
     pub(crate) cancels: usize,
     pub(crate) not_begun: usize,
+    pub(crate) lost: usize,
+    /// Of 100 attempts, those that an engine outside runs.
+    pub(crate) outside: usize,
+    /// Of 100 of them, those that are found again after a crash.
+    pub(crate) survivors: usize,
     /// Of 100 cancels, those that name no node.
     pub(crate) cancels_all: usize,
     /// Of 1,000 attempts.
@@ -65,6 +70,9 @@ impl Mood {
             cancels: if is_large || is_quiet && rng.chance(50) { 0 } else { rng.below(4) },
             cancels_all: if is_large { 0 } else { 40 },
             not_begun: total / 4 + 1,
+            lost: [0, 1, total / 8 + 1][rng.below(3)],
+            outside: [0, 50, 100][rng.below(3)],
+            survivors: [60, 90, 100][rng.below(3)],
             failures: if is_large { rng.below(2) } else { [0, 20, 100, 300][rng.below(4)] },
             timeouts: if is_large { 1 } else { 300 },
             nesting: if is_large { 1_000 } else { [0, 6, 20][rng.below(3)] },

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use cov_core::ids::{DispatchId, NodeId};
+use cov_core::ids::{AttemptId, DispatchId, NodeId};
 use cov_core::state::{DispatchState, NodeState};
 use cov_core::status::Status;
 use cov_engine::dispatch::{Dispatch, Plan, RestoredNode};
@@ -20,6 +20,8 @@ pub(crate) struct Stored {
     pub(crate) depth: usize,
     pub(crate) state: DispatchState,
     pub(crate) nodes: Vec<RestoredNode>,
+    /// For each node, the latest attempt that an engine outside has or had.
+    pub(crate) jobs: Vec<Option<AttemptId>>,
 }
 
 /// What one step stores, and what it asks for once it is stored.
@@ -28,6 +30,7 @@ struct Batch {
     dispatch: usize,
     state: Option<DispatchState>,
     nodes: Vec<(NodeId, NodeState, Option<DispatchId>)>,
+    job: Option<(NodeId, AttemptId)>,
     effects: Vec<Effect>,
 }
 
@@ -56,7 +59,14 @@ impl Store {
             |node: &NodeId| (*node, live.node_state(*node).unwrap(), live.child(*node).cloned());
         let nodes = step.changed_nodes.iter().map(row).collect();
         let state = step.dispatch_changed.then(|| live.state());
-        self.log.push_back(Batch { dispatch, state, nodes, effects });
+        self.log.push_back(Batch { dispatch, state, nodes, job: None, effects });
+    }
+
+    /// Takes in that an engine outside has an attempt.
+    pub(crate) fn append_job(&mut self, dispatch: usize, node: NodeId, attempt: AttemptId) {
+        let (nodes, effects) = (Vec::new(), Vec::new());
+        let job = Some((node, attempt));
+        self.log.push_back(Batch { dispatch, state: None, nodes, job, effects });
     }
 
     /// Whether something of `dispatch` waits to be committed.
@@ -68,7 +78,7 @@ impl Store {
     /// for now.
     pub(crate) fn commit(&mut self) -> Result<Option<(usize, Vec<Effect>)>, String> {
         let Some(batch) = self.log.pop_front() else { return Ok(None) };
-        let Batch { dispatch, state, nodes, effects } = batch;
+        let Batch { dispatch, state, nodes, job, effects } = batch;
         let stored = &mut self.dispatches[dispatch];
         for (node, new, child) in nodes {
             let old = &mut stored.nodes[node.index()];
@@ -79,6 +89,9 @@ impl Store {
             if child.is_some() {
                 old.child = child;
             }
+        }
+        if let Some((node, attempt)) = job {
+            stored.jobs[node.index()] = Some(attempt);
         }
         if let Some(new) = state {
             may_follow(stored.state.status, new.status, stored.state == new)

@@ -34,7 +34,7 @@ pub(crate) struct Message {
 }
 
 /// A task in the hands of its executor.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Attempt {
     pub(crate) id: AttemptId,
     pub(crate) dispatch: usize,
@@ -42,6 +42,25 @@ pub(crate) struct Attempt {
     pub(crate) has_begun: bool,
     pub(crate) is_killed: bool,
     pub(crate) has_linked: bool,
+    /// Whether an engine outside runs it, so that it may outlive the server.
+    pub(crate) is_outside: bool,
+    /// What is left to say of it: it ended, or was lost, while the server was away.
+    pub(crate) last: Option<Event>,
+}
+
+impl Attempt {
+    pub(crate) fn new(id: AttemptId, dispatch: usize, node: NodeId) -> Self {
+        Self {
+            id,
+            dispatch,
+            node,
+            has_begun: false,
+            is_killed: false,
+            has_linked: false,
+            is_outside: false,
+            last: None,
+        }
+    }
 }
 
 /// An executor: who waits for it, what it runs, and who holds its slots.
@@ -67,13 +86,15 @@ pub(crate) struct World {
     pub(crate) wanted: Vec<bool>,
     pub(crate) ledgers: Vec<Ledger>,
     /// The attempt that registered a sub-dispatch itself.
-    builders: Vec<Option<AttemptId>>,
+    pub(crate) builders: Vec<Option<AttemptId>>,
     /// Nodes that are to be told of a dispatch's end.
     watchers: Vec<Vec<(usize, NodeId)>>,
     pub(crate) messages: Vec<Message>,
     /// What is committed and not yet performed.
     pub(crate) released: VecDeque<(usize, Effect)>,
     pub(crate) executors: Vec<Executor>,
+    /// What engines outside know of attempts that no executor of this server has.
+    pub(crate) outside: Vec<Attempt>,
     pub(crate) trace: Trace,
 }
 
@@ -95,6 +116,7 @@ impl World {
             messages: Vec::new(),
             released: VecDeque::new(),
             executors: Vec::new(),
+            outside: Vec::new(),
             trace,
         };
         world.open_executors();
@@ -126,7 +148,9 @@ impl World {
         });
         let nodes = graphs::registered(&mut self.rng, &plan);
         self.ledgers.push(Ledger::new(plan.graph.len(), self.mood.crashes_seen));
-        self.store.dispatches.push(Stored { plan, root, depth, state: Default::default(), nodes });
+        let jobs = vec![None; nodes.len()];
+        let state = Default::default();
+        self.store.dispatches.push(Stored { plan, root, depth, state, nodes, jobs });
         self.live.push(None);
         self.ids.push(format!("d{index}").parse().unwrap());
         self.wanted.push(false);
@@ -159,9 +183,13 @@ impl World {
 
     /// Grants a slot, if there is work and a slot.
     pub(crate) fn grant(&mut self, executor: usize) -> Result<bool, String> {
+        let is_free = self.executors[executor].scheduler.taken() < self.mood.slots;
         let Some((dispatch, node)) = self.executors[executor].scheduler.grant() else {
             return Ok(false);
         };
+        if !is_free {
+            return Err(format!("d{dispatch}: {node} was granted a slot, and none was free"));
+        }
         self.attempts += 1;
         let attempt = AttemptId::new(self.epoch, self.attempts);
         self.executors[executor].holders.push(attempt);
@@ -182,11 +210,14 @@ impl World {
 
     /// Hands an event to its dispatch. Says whether it was applied.
     pub(crate) fn deliver(&mut self, dispatch: usize, event: Event) -> Result<bool, String> {
-        if let Event::Ended { attempt, .. } | Event::NotBegun { attempt, .. } = event {
+        if let Event::Ended { attempt, .. }
+        | Event::NotBegun { attempt, .. }
+        | Event::Lost { attempt, .. } = event
+        {
             self.give_back(attempt);
         }
         if self.live[dispatch].is_none() {
-            self.load(dispatch)?;
+            self.load(dispatch, Vec::new())?;
         }
         if self.is_of_dead_builder(dispatch, &event) {
             return Ok(false);
@@ -204,14 +235,21 @@ impl World {
     }
 
     /// Loads a dispatch as the store has it.
-    pub(crate) fn load(&mut self, dispatch: usize) -> Result<(), String> {
+    pub(crate) fn load(&mut self, dispatch: usize, attachable: Vec<NodeId>) -> Result<(), String> {
         let Stored { plan, state, nodes, .. } = &self.store.dispatches[dispatch];
-        let live = Dispatch::restore(plan.clone(), *state, nodes.clone())
+        let mut nodes = nodes.clone();
+        for node in &attachable {
+            let node = &mut nodes[node.index()];
+            // The links of earlier attempts are still stored.
+            let attempt = node.state.attempt;
+            let is_running = node.state.status == Status::Running;
+            node.child.take_if(|child| is_running && self.builders[index_of(child)] != attempt);
+        }
+        let live = Dispatch::restore(plan.clone(), *state, nodes)
             .map_err(|error| format!("d{dispatch} cannot be restored: {error}"))?;
         let (is_under_way, is_new) = (live.is_under_way(), state.status == Status::NewObject);
         self.live[dispatch] = Some(live);
-        let on_restart = if self.mood.fail_on_restart { OnRestart::Fail } else { OnRestart::Rerun };
-        let restarted = Event::Restarted { on_restart, attachable: Vec::new() };
+        let restarted = Event::Restarted { on_restart: self.on_restart(), attachable };
         if self.apply(dispatch, restarted)? != is_under_way {
             return Err(format!("d{dispatch}: is it under way? {is_under_way}"));
         }
@@ -221,10 +259,14 @@ impl World {
         Ok(())
     }
 
+    pub(crate) fn on_restart(&self) -> OnRestart {
+        if self.mood.fail_on_restart { OnRestart::Fail } else { OnRestart::Rerun }
+    }
+
     fn apply(&mut self, dispatch: usize, event: Event) -> Result<bool, String> {
         self.steps += 1;
         let Some(live) = self.live[dispatch].as_mut() else { return Ok(false) };
-        let now = Timestamp::from_micros(i64::try_from(self.steps).unwrap());
+        let now = Timestamp::from_micros(i64::try_from(self.steps).unwrap() * 1_000_000);
         let outcome = apply(live, event.clone(), now);
         self.trace.step(self.steps, dispatch, &event, &outcome);
         if self.steps.is_multiple_of(self.mood.check_every) {
@@ -248,6 +290,9 @@ impl World {
         if let Event::NotBegun { node, .. } = event {
             ledger.nodes[node.index()].not_begun += 1;
         }
+        if let Event::Lost { node, .. } = event {
+            ledger.nodes[node.index()].lost += 1;
+        }
         if let Event::Linked { node, child } = event {
             ledger.linked.push((*node, index_of(child)));
         }
@@ -269,7 +314,7 @@ impl World {
                 scheduler.enqueue(root, (dispatch, node));
             }
             Effect::Submit { node, attempt } => self.submit(dispatch, node, attempt)?,
-            Effect::Attach { .. } => return Err("attached, and nothing was attachable".into()),
+            Effect::Attach { node, attempt } => self.attach(dispatch, node, attempt)?,
             Effect::Kill { attempt } => {
                 let attempts =
                     self.executors.iter_mut().flat_map(|executor| &mut executor.attempts);
@@ -283,7 +328,10 @@ impl World {
                 }
             }
             Effect::Retry { node, .. } => self.send(dispatch, Event::RetryDue { node }),
-            Effect::StartChild { node, child } => self.start_child(dispatch, node, &child),
+            Effect::StartChild { node, child } => {
+                self.check_start_child(dispatch, node, &child)?;
+                self.start_child(dispatch, node, &child);
+            }
             Effect::ImportChild { node } => {
                 let child = if self.rng.below(1_000) < self.mood.failures {
                     None
@@ -312,8 +360,8 @@ impl World {
         entry.attempts += 1;
         entry.submitted = self.steps;
         let executor = self.store.dispatches[dispatch].plan.executor_of[node.index()];
-        let attempt =
-            Attempt { id, dispatch, node, has_begun: false, is_killed: false, has_linked: false };
+        let is_outside = self.rng.chance(self.mood.outside);
+        let attempt = Attempt { is_outside, ..Attempt::new(id, dispatch, node) };
         self.executors[executor as usize].attempts.push(attempt);
         Ok(())
     }
