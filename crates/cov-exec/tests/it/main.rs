@@ -9,11 +9,15 @@ mod endings;
 #[cfg(test)]
 mod hooks;
 #[cfg(test)]
+mod host;
+#[cfg(test)]
 mod interpreter;
 #[cfg(test)]
 mod keeper;
 #[cfg(test)]
 mod languages;
+#[cfg(test)]
+mod plugins;
 #[cfg(test)]
 mod processes;
 #[cfg(test)]

@@ -112,7 +112,7 @@ async fn an_idle_runner_that_is_killed_is_replaced() {
                 // It was handed over before the death was known: it did not run, and may again.
                 Event::NotBegun => {}
                 Event::Begun => break,
-                Event::Ended(ending) => panic!("{ending:?}"),
+                other => panic!("{other:?}"),
             }
         }
         let Event::Ended(ending) = bench.next().await.event else { panic!("no end") };
@@ -223,7 +223,7 @@ async fn many_tasks_each_end_once_and_never_more_run_than_there_are_slots() {
                 running -= 1;
                 assert!(ended.insert(report.attempt), "{} ended twice", report.attempt);
             }
-            Event::NotBegun => panic!("{} was not run", report.attempt),
+            other => panic!("{} was not run: {other:?}", report.attempt),
         }
         assert!(running <= 3);
     }

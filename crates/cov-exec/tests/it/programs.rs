@@ -24,7 +24,7 @@ fn program(path: &Path) -> Program {
     let mut digest = ContentDigest::default();
     digest.update(&std::fs::read(path).unwrap());
     let content = Payload::File(path.to_owned());
-    Program { digest: digest.finish().id, content, memory_bytes_max: None }
+    Program { digest: digest.finish().id, content, address: None, memory_bytes_max: None }
 }
 
 fn own() -> Program {

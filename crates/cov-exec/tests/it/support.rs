@@ -138,6 +138,7 @@ pub(crate) fn call(function: &str, args: &[&str]) -> Task {
         dispatch: "6f1c1b9e-2c57-4a4b-8f0e-0f4a0f7f2b11".parse::<DispatchId>().unwrap(),
         node: NodeId(0),
         runtime: Runtime::Python,
+        engine: None,
         function: archive(pickled_name(function)),
         hooks: None,
         run_callables: true,
