@@ -26,6 +26,16 @@ pub(crate) const FILE: &[Key] = &[
         || members(param()),
     ),
     key("defaults", "What counts for every task that says nothing else.", || table(DEFAULTS, &[])),
+    key(
+        "executors",
+        "Executors of the server that tasks run on, by names of the file's own: a table with what \
+         the executor is told. `type` is its name, if the file calls it something else.",
+        || {
+            let mut executor = members(json!({}));
+            put(&mut executor, "properties", json!({ "type": text() }));
+            members(executor)
+        },
+    ),
     key("tasks", "The tasks, by name.", || {
         let mut tasks = members(table(TASK, &[]));
         put(&mut tasks, "minProperties", json!(1));
@@ -52,6 +62,7 @@ pub(crate) const DEFAULTS: &[Key] = &[
     key("workdir", WORKDIR, text),
     key("retries", RETRIES, count),
     key("time_limit", TIME_LIMIT, duration),
+    key("on", ON, text),
 ];
 
 /// A parameter.
@@ -93,6 +104,7 @@ pub(crate) const TASK: &[Key] = &[
     ),
     key("retries", RETRIES, count),
     key("time_limit", TIME_LIMIT, duration),
+    key("on", ON, text),
     key("success", "Exit codes that mean success.", || {
         let code = json!({ "type": "integer", "minimum": 0, "maximum": 255 });
         json!({ "anyOf": [code, { "type": "array", "items": code, "minItems": 1 }] })
@@ -170,6 +182,8 @@ const SHELL: &str = "The shell that reads `run`: `sh`, or `bash`, which also fai
 const WORKDIR: &str = "The folder to run in, relative to the file. Otherwise each attempt has an \
                        empty one of its own, which is removed when it has ended.";
 const RETRIES: &str = "How many more attempts follow a failed one, after pauses that double.";
+const ON: &str = "Where it runs: an executor of the file or of the server, such as `dask`; `local` is \
+                  the server's own machine.";
 const TIME_LIMIT: &str = "How long one attempt may run: seconds, or a text like `90s` or `1h30m`.";
 
 fn text() -> Value {

@@ -8,6 +8,7 @@
 
 mod check;
 mod contents;
+mod engines;
 mod expand;
 mod fault;
 mod keys;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::engines::Engine;
 use super::fault::Span;
 use super::template::{Target, Template};
 use super::tree::{Node, Value};
@@ -110,6 +111,8 @@ pub(crate) struct Task {
     pub(crate) inputs: Vec<(Name, Template)>,
     pub(crate) retries: Option<u32>,
     pub(crate) time_limit: Option<Duration>,
+    /// Where it runs, if not on the server's own slots.
+    pub(crate) on: Option<Engine>,
     pub(crate) success: Vec<i32>,
     /// Where its output is; what it prints, if nothing is said.
     pub(crate) output: Option<Template>,

@@ -13,6 +13,7 @@ use cov_core::status::Status;
 use serde_json::{Map, Value, json};
 
 use super::contents::{self, Contents};
+use super::engines::Engine;
 use super::expand::{self, Context, Instance};
 use super::fault::Fault;
 use super::model::{Action, Model, Outputs, Task};
@@ -347,7 +348,7 @@ impl<'a> Planner<'a> {
 }
 
 /// The executor of a task, and what it is told.
-fn settings_of(task: &Task) -> (&'static str, Map<String, Value>) {
+fn settings_of(task: &Task) -> (&str, Map<String, Value>) {
     let mut attributes = Map::new();
     if let Some(retries) = task.retries {
         attributes.insert("retries".to_owned(), retries.into());
@@ -355,8 +356,18 @@ fn settings_of(task: &Task) -> (&'static str, Map<String, Value>) {
     if let Some(limit) = task.time_limit {
         attributes.insert("time_limit".to_owned(), limit.as_secs_f64().into());
     }
-    match task.action {
-        Action::Words(_) | Action::Shell { .. } => (command::EXECUTOR, attributes),
-        Action::Python { .. } => (PYTHON, attributes),
+    match (&task.action, &task.on) {
+        (Action::Words(_) | Action::Shell { .. }, on) => {
+            if let Some(Engine { name, attributes: told }) = on {
+                let on = json!({ "name": name, "data": { "attributes": told } });
+                attributes.insert("on".to_owned(), on);
+            }
+            (command::EXECUTOR, attributes)
+        }
+        (Action::Python { .. }, None) => (PYTHON, attributes),
+        (Action::Python { .. }, Some(Engine { name, attributes: told })) => {
+            attributes.extend(told.clone());
+            (name, attributes)
+        }
     }
 }

@@ -8,6 +8,7 @@ use cov_core::executor::RETRIES_MAX;
 use croner::parser::{CronParser, Seconds, Year};
 use serde_json::json;
 
+use super::engines::{Engine, Engines};
 use super::fault::Fault;
 use super::keys;
 use super::model::{
@@ -27,6 +28,7 @@ struct Defaults {
     workdir: Option<Template>,
     retries: Option<u32>,
     time_limit: Option<Duration>,
+    on: Option<Engine>,
 }
 
 /// Reads what there is; faults are left in the reader.
@@ -34,7 +36,9 @@ pub(super) fn model(reader: &mut Reader<'_>, root: &Node) -> Model {
     let Some(table) = reader.table(root, keys::FILE, "a workflow file") else {
         return Model::default();
     };
-    let defaults = table.get("defaults").map(|node| defaults(reader, node)).unwrap_or_default();
+    let engines = Engines::read(reader, table);
+    let defaults = table.get("defaults").map(|node| defaults(reader, node, &engines));
+    let defaults = defaults.unwrap_or_default();
     let mut model = Model {
         name: table.get("name").and_then(|node| reader.text(node)),
         description: table.get("description").and_then(|node| reader.text(node)),
@@ -50,7 +54,7 @@ pub(super) fn model(reader: &mut Reader<'_>, root: &Node) -> Model {
                 "describe each one in a table of its own: `[tasks.NAME]`, or `tasks:` in YAML",
             ))
         }
-        Some(node) => model.tasks = tasks(reader, node, &defaults),
+        Some(node) => model.tasks = tasks(reader, node, &defaults, &engines),
     }
     model.outputs = table.get("outputs").and_then(|node| outputs(reader, node));
     if let Some(node) = table.get("triggers") {
@@ -60,7 +64,7 @@ pub(super) fn model(reader: &mut Reader<'_>, root: &Node) -> Model {
     model
 }
 
-fn defaults(reader: &mut Reader<'_>, node: &Node) -> Defaults {
+fn defaults(reader: &mut Reader<'_>, node: &Node, engines: &Engines) -> Defaults {
     let Some(table) = reader.table(node, keys::DEFAULTS, "`defaults`") else {
         return Defaults::default();
     };
@@ -70,6 +74,7 @@ fn defaults(reader: &mut Reader<'_>, node: &Node) -> Defaults {
         workdir: table.get("workdir").and_then(|node| reader.template(node)),
         retries: retries(reader, table),
         time_limit: table.get("time_limit").and_then(|node| reader.duration(node)),
+        on: engines.named(reader, table),
     }
 }
 
@@ -134,7 +139,12 @@ fn named(reader: &mut Reader<'_>, entry: &Entry, what: &str) -> Option<Name> {
     is_name.then(|| Name { text: entry.key.clone(), span: entry.key_span })
 }
 
-fn tasks(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults) -> Vec<Task> {
+fn tasks(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    defaults: &Defaults,
+    engines: &Engines,
+) -> Vec<Task> {
     let Some(entries) = reader.entries(node) else { return Vec::new() };
     if entries.is_empty() {
         reader.fail(Fault::new(node.span, "the workflow has no tasks"));
@@ -146,10 +156,15 @@ fn tasks(reader: &mut Reader<'_>, node: &Node, defaults: &Defaults) -> Vec<Task>
         );
         return Vec::new();
     }
-    entries.iter().filter_map(|entry| task(reader, entry, defaults)).collect()
+    entries.iter().filter_map(|entry| task(reader, entry, defaults, engines)).collect()
 }
 
-fn task(reader: &mut Reader<'_>, entry: &Entry, defaults: &Defaults) -> Option<Task> {
+fn task(
+    reader: &mut Reader<'_>,
+    entry: &Entry,
+    defaults: &Defaults,
+    engines: &Engines,
+) -> Option<Task> {
     let name = named(reader, entry, "a task")?;
     let table = reader.table(&entry.node, keys::TASK, "a task")?;
     if let Some(node) = table.get("description") {
@@ -170,6 +185,7 @@ fn task(reader: &mut Reader<'_>, entry: &Entry, defaults: &Defaults) -> Option<T
         inputs: inputs(reader, table),
         retries: retries(reader, table).or(defaults.retries),
         time_limit: time_limit.or(defaults.time_limit),
+        on: engines.named(reader, table).or_else(|| defaults.on.clone()),
         success: success(reader, table),
         output: output(reader, table),
         matrix: matrix(reader, table),

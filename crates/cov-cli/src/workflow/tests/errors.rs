@@ -153,3 +153,19 @@ fn what_is_too_much() {
     let faults = plan_with(&text, &[], &[]).unwrap_err();
     assert!(faults.to_string().contains("more than 50000 times"), "{faults}");
 }
+
+#[test]
+fn executors_that_are_none() {
+    let said = toml(
+        "[executors.\"my cluster\"]\ntype = 3\n[executors.b]\nhostname = \"${{ params.host }}\"\n\
+         [tasks.a]\nrun = [\"true\"]\non = \"\"\n[tasks.b]\nrun = [\"true\"]\non = 7\n",
+    );
+    for part in [
+        "an executor cannot be called `my cluster`",
+        "this has to be a text; it is",
+        "nothing can be referred to here",
+        "this is no name of an executor",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}

@@ -339,5 +339,51 @@ fn the_files_in_the_documentation_are_right() {
             count += 1;
         }
     }
-    assert_eq!(count, 4);
+    assert_eq!(count, 5);
+}
+
+#[test]
+fn tasks_of_every_kind_run_where_the_file_says() {
+    let plan = plan(
+        r#"
+        [executors.cluster]
+        type = "dask"
+        scheduler_address = "tcp://10.0.0.7:8786"
+        [executors.ssh]
+        hostname = "10.0.0.8"
+        [defaults]
+        on = "cluster"
+        [tasks.count]
+        run = "seq 3"
+        retries = 1
+        [tasks.fit]
+        python = "models:fit"
+        args = ["${{ tasks.count }}"]
+        retries = 1
+        [tasks.far]
+        run = ["hostname"]
+        on = "ssh"
+        [tasks.gpu]
+        run = ["hostname"]
+        on = "gpu"
+        [tasks.here]
+        run = ["hostname"]
+        on = "local"
+        "#,
+    );
+    let of = |name: &str| {
+        let node = &plan.bundle.manifest.nodes[node(&plan.bundle, name).index()];
+        let spec = &plan.bundle.manifest.executors[node.executor as usize];
+        (spec.name.as_str(), spec.data["attributes"].clone())
+    };
+    let on = |name: &str, told: Value| json!({ "name": name, "data": { "attributes": told } });
+    let told = json!({ "scheduler_address": "tcp://10.0.0.7:8786" });
+    assert_eq!(of("count"), ("command", json!({ "retries": 1, "on": on("dask", told) })));
+    let told = json!({ "retries": 1, "scheduler_address": "tcp://10.0.0.7:8786" });
+    assert_eq!(of("fit"), ("dask", told));
+    let told = json!({ "hostname": "10.0.0.8" });
+    assert_eq!(of("far"), ("command", json!({ "on": on("ssh", told) })));
+    assert_eq!(of("gpu"), ("command", json!({ "on": on("gpu", json!({})) })));
+    assert_eq!(of("here"), ("command", json!({ "on": on("local", json!({})) })));
+    assert_eq!(of("result"), ("command", json!({})), "what was put together needs no engine");
 }
