@@ -47,21 +47,25 @@ impl StoredProgram {
 }
 
 async fn sha256(payload: Payload) -> io::Result<String> {
-    let digest = tokio::task::spawn_blocking(move || match payload {
-        Payload::Bytes(bytes) => Ok(Sha256::digest(&bytes)),
+    let digest = tokio::task::spawn_blocking(move || digest_of(&payload));
+    digest.await.map_err(io::Error::other)?
+}
+
+fn digest_of(payload: &Payload) -> io::Result<String> {
+    let mut digest = Sha256::new();
+    match payload {
+        Payload::Bytes(bytes) => digest.update(bytes),
         Payload::File(path) => {
-            let (mut file, mut digest) = (File::open(path)?, Sha256::new());
-            let mut chunk = vec![0; CHUNK_BYTES];
+            let (mut file, mut chunk) = (File::open(path)?, vec![0; CHUNK_BYTES]);
             loop {
                 match file.read(&mut chunk)? {
-                    0 => return Ok(digest.finalize()),
+                    0 => break,
                     count => digest.update(chunk.get(..count).unwrap_or_default()),
                 }
             }
         }
-    });
-    let digest = digest.await.map_err(io::Error::other)??;
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]
