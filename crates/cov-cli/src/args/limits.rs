@@ -43,6 +43,9 @@ options! {
     login, "login", "WHO";
     /// How long rows of the audit are kept [default: 365] [env: COV_AUDIT_DAYS]
     audit_days, "audit-days", "DAYS";
+    /// How many copies of the database from before upgrades are kept [default: 2]
+    /// [env: COV_UPGRADE_COPIES]
+    upgrade_copies, "upgrade-copies", "N";
     /// Memory that bodies may take together, in bytes [env: COV_LIMITS__BODY_MEMORY_BYTES]
     body_memory_bytes, "limits-body-memory-bytes", "BYTES";
     /// Most connections at once [default: 4096] [env: COV_LIMITS__CONNECTIONS]
@@ -106,6 +109,8 @@ mod tests {
             "always",
             "--audit-days",
             "1",
+            "--upgrade-copies",
+            "0",
             "--limits-body-memory-bytes",
             "2",
             "--limits-connections",

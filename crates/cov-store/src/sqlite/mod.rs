@@ -5,6 +5,7 @@ mod access;
 mod backup;
 mod check;
 mod commit;
+mod copies;
 mod load;
 mod open;
 mod purge;

@@ -15,7 +15,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection, SqlSafeStr};
 
-use super::{CACHE_BYTES_MAX, SqliteStore};
+use super::{CACHE_BYTES_MAX, SqliteStore, copies};
 use crate::Error;
 use crate::cache::SmallContents;
 use crate::fault::{flatten, from_io, from_sql};
@@ -40,6 +40,9 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (4, "create tokens", include_str!("../../migrations/sqlite/0004_create_tokens.sql")),
 ];
 
+/// How many copies of older databases are kept, unless something else is said.
+const COPIES: usize = 2;
+
 /// How long a statement waits for a lock that another process holds, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -54,12 +57,23 @@ const ROW_BUFFER: usize = 1024;
 
 impl SqliteStore {
     /// Opens the data directory `data`, creating what is missing. The directory is locked until
-    /// the store is dropped. Leftovers of uploads and of runners are removed.
+    /// the store is dropped. Leftovers of uploads and of runners are removed. A database of an
+    /// older release is brought up to date; copies of it as it was are kept, of the two newest
+    /// schemas.
     ///
     /// # Errors
     /// `Refused` when another server uses the directory, `Schema` when a newer release wrote it;
     /// `Full`, `Unavailable` or `Corrupt` when the disk or the database does not do its part.
     pub async fn open(data: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_keeping(data, COPIES).await
+    }
+
+    /// As [`Self::open`], with so many copies of older databases. With 0 none is made, and those
+    /// that are there stay.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_keeping(data: impl AsRef<Path>, copies: usize) -> Result<Self, Error> {
         let data = data.as_ref().to_path_buf();
         let prepared = tokio::task::spawn_blocking(move || prepare(data));
         let (data, lock, files) = flatten(prepared.await)?;
@@ -69,7 +83,7 @@ impl SqliteStore {
             create(&data).await?;
         }
         let mut writer = writing.connect().await.map_err(from_sql)?;
-        migrate(&mut writer).await?;
+        bring_up_to_date(&mut writer, &data, copies).await?;
 
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
@@ -195,6 +209,24 @@ fn forget_unfinished(data: &Path) -> Result<(), Error> {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(from_io(error)),
             _ => {}
         }
+    }
+    Ok(())
+}
+
+async fn bring_up_to_date(
+    writer: &mut SqliteConnection,
+    data: &Path,
+    keep: usize,
+) -> Result<(), Error> {
+    let newest = MIGRATIONS.last().map(|(version, ..)| *version);
+    let schema = copies::schema(writer).await?;
+    let is_older = schema.is_some() && schema < newest;
+    if let Some(schema) = schema.filter(|_| is_older && keep > 0) {
+        copies::copy(writer, data, schema).await?;
+    }
+    migrate(writer).await?;
+    if is_older && keep > 0 {
+        copies::keep_newest(data, keep).await?;
     }
     Ok(())
 }

@@ -19,4 +19,6 @@ mod retention;
 #[cfg(test)]
 mod traced;
 #[cfg(test)]
+mod upgrade_killed;
+#[cfg(test)]
 mod upgrades;

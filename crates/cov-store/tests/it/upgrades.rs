@@ -2,6 +2,7 @@
 //! brought up to date with nothing lost. `tests/upgrades/make_fixtures.py` makes them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use cov_core::status::Status;
@@ -18,7 +19,7 @@ fn project() -> PathBuf {
 }
 
 /// The SQL files of a folder, in their order.
-fn sql_files(folder: &str) -> Vec<PathBuf> {
+pub(crate) fn sql_files(folder: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(project().join(folder)).unwrap();
     let files = entries.map(|entry| entry.unwrap().path());
     let mut files: Vec<_> =
@@ -28,7 +29,7 @@ fn sql_files(folder: &str) -> Vec<PathBuf> {
 }
 
 /// A data directory as a server of that schema left it.
-async fn data_directory(fixture: &Path) -> tempfile::TempDir {
+pub(crate) async fn data_directory(fixture: &Path) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("dispatches.sqlite");
     let options =
@@ -41,8 +42,8 @@ async fn data_directory(fixture: &Path) -> tempfile::TempDir {
 }
 
 /// Everything that is known of every dispatch, and the bytes of every content.
-async fn everything(store: &SqliteStore) -> String {
-    let query = Query { limit: 1_000, ..Query::default() };
+pub(crate) async fn everything(store: &SqliteStore) -> String {
+    let query = Query { limit: 1_000, latest_first: false, ..Query::default() };
     let mut text = String::new();
     for summary in store.summaries(&query).await.unwrap() {
         let record = store.record(&summary.dispatch_id).await.unwrap();
@@ -104,6 +105,66 @@ async fn what_was_brought_up_to_date_takes_new_things_and_opens_again() {
         assert!(everything(&store).await.lines().count() > before, "{}", fixture.display());
         assert_eq!(store.tokens().await.unwrap(), []);
     }
+}
+
+/// The names of the copies in a data directory.
+fn copies(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| name.starts_with("dispatches.schema")).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn the_database_of_before_is_kept_as_it_was() {
+    let fixtures = sql_files("tests/upgrades");
+    let newest = fixtures.len();
+    for (schema, fixture) in (1..).zip(&fixtures) {
+        let folder = data_directory(fixture).await;
+        // Beside what earlier upgrades have left.
+        fs::write(folder.path().join("dispatches.schema-0.sqlite"), "older").unwrap();
+        fs::write(folder.path().join("dispatches.schema--1.sqlite"), "older still").unwrap();
+        let store = SqliteStore::open(folder.path()).await.unwrap();
+        let expected = everything(&store).await;
+        let copy = format!("dispatches.schema-{schema}.sqlite");
+        if schema == newest {
+            assert_eq!(copies(folder.path()).len(), 2, "nothing was to be done");
+            continue;
+        }
+        assert_eq!(copies(folder.path()), ["dispatches.schema-0.sqlite", &copy]);
+        drop(store);
+
+        let copy = folder.path().join(copy);
+        assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+        let older = tempfile::tempdir().unwrap();
+        fs::copy(copy, older.path().join("dispatches.sqlite")).unwrap();
+        let reached = SqliteStore::schema(older.path()).await.unwrap();
+        assert_eq!(reached.map(usize::try_from), Some(Ok(schema)));
+        let store = SqliteStore::open(older.path()).await.unwrap();
+        assert_eq!(everything(&store).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn without_copies_nothing_is_copied_nor_removed() {
+    let folder = data_directory(&sql_files("tests/upgrades").remove(0)).await;
+    fs::write(folder.path().join("dispatches.schema-0.sqlite"), "older").unwrap();
+    drop(SqliteStore::open_keeping(folder.path(), 0).await.unwrap());
+    assert_eq!(copies(folder.path()), ["dispatches.schema-0.sqlite"]);
+}
+
+/// No copy, no upgrade.
+#[tokio::test]
+async fn a_database_that_cannot_be_copied_stays_as_it_was() {
+    let folder = data_directory(&sql_files("tests/upgrades").remove(0)).await;
+    let blocked = folder.path().join("dispatches.schema-1.sqlite");
+    fs::create_dir(&blocked).unwrap();
+    SqliteStore::open(folder.path()).await.unwrap_err();
+    assert_eq!(SqliteStore::schema(folder.path()).await.unwrap(), Some(1));
+    fs::remove_dir(blocked).unwrap();
+    drop(SqliteStore::open(folder.path()).await.unwrap());
+    assert_eq!(copies(folder.path()), ["dispatches.schema-1.sqlite"]);
 }
 
 /// A power cut in the middle of a step leaves the schema before it or the one after it.
