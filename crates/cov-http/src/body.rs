@@ -136,10 +136,7 @@ impl Chunks {
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
         loop {
             let begin = Instant::now();
-            // A sender that floods the connection uses up the share of time of the task that both
-            // live in; without its own, the timer would never be looked at.
-            let frame = tokio::time::timeout(self.patience, self.body.frame());
-            let frame = tokio::task::unconstrained(frame).await;
+            let frame = tokio::time::timeout(self.patience, self.body.frame()).await;
             self.waited = self.waited.saturating_add(begin.elapsed());
             let frame = frame.map_err(|_error| cut_off("the body did not arrive in time"))?;
             let Some(frame) = frame else { return Ok(None) };

@@ -169,7 +169,8 @@ impl hyper::service::Service<hyper::Request<Incoming>> for ForPeer {
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(self.peer);
-        // A router is always ready.
-        Box::pin(self.router.clone().call(request))
+        // A router is always ready. A client that floods the connection uses up the share of time
+        // of the task that both live in: without its own, a handler's timers would not be looked at.
+        Box::pin(tokio::task::unconstrained(self.router.clone().call(request)))
     }
 }

@@ -1,5 +1,6 @@
 //! Clients that are slow, many, or still there when the server stops.
 
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use cov_http::{Limits, Options};
@@ -60,6 +61,31 @@ async fn a_body_that_does_not_come_is_refused() {
         assert!(answer.starts_with("HTTP/1.1 400 "), "{target}: {answer}");
     }
     assert_eq!(server.stored().await, 1);
+    server.stop().await;
+}
+
+/// The length of a chunk may begin with zeros, as many as one likes: nothing of the body arrives.
+#[tokio::test]
+async fn who_sends_without_end_and_without_a_body_is_cut_off() {
+    let limits = Limits { body_wait: Duration::from_millis(50), ..Limits::default() };
+    let server = with(limits).await;
+    let address = server.address;
+    let answered = tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let head = b"POST /api/v2/dispatches HTTP/1.1\r\nHost: localhost\r\n\
+            Transfer-Encoding: chunked\r\n\r\n";
+        stream.write_all(head).unwrap();
+        let mut flood = stream.try_clone().unwrap();
+        let flooding =
+            std::thread::spawn(move || while flood.write_all(&[b'0'; 1 << 20]).is_ok() {});
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut begin = [0; 13];
+        let answered = stream.read_exact(&mut begin);
+        stream.shutdown(std::net::Shutdown::Both).ok();
+        flooding.join().unwrap();
+        answered.map(|()| String::from_utf8_lossy(&begin).into_owned())
+    });
+    assert_eq!(answered.await.unwrap().expect("an answer"), "HTTP/1.1 400 ");
     server.stop().await;
 }
 
