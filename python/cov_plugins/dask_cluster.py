@@ -214,7 +214,7 @@ class Cluster:
             for job in batch:
                 job.attempt.begin()
                 job.sent_at = time.monotonic()
-                job.payload = b""
+                job.payload = {}
             futures = client.map(function, payloads, key=keys, pure=False)
             for job, future in zip(batch, futures):
                 self._watch(client, job, future)
@@ -303,12 +303,12 @@ def _batches(jobs: List[Job]) -> Iterable[List[Job]]:
     batch: List[Job] = []
     size = 0
     for job in jobs:
-        is_full = len(batch) >= _BATCH_TASKS_MAX or size + len(job.payload) > _BATCH_BYTES_MAX
+        is_full = len(batch) >= _BATCH_TASKS_MAX or size + job.size() > _BATCH_BYTES_MAX
         if batch and (is_full or batch[0].function is not job.function):
             yield batch
             batch, size = [], 0
         batch.append(job)
-        size += len(job.payload)
+        size += job.size()
     if batch:
         yield batch
 

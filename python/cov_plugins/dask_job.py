@@ -30,11 +30,15 @@ class Job:
         self.key = key
         # What is called and with what, as long as it may have to be sent.
         self.function: Optional[Callable[..., Any]] = None
-        self.payload = b""
+        self.payload: Dict[str, bytes] = {}
         self.future: Any = None
         # Whether the scheduler keeps the result for the next host.
         self.is_kept = False
         self.sent_at = time.monotonic()
+
+    def size(self) -> int:
+        """Bytes that have to be sent."""
+        return sum(map(len, self.payload.values()))
 
     def handle(self, address: str) -> Dict[str, Any]:
         """By what another host finds the job."""
@@ -49,10 +53,10 @@ def new(attempt: Attempt, order: Run) -> Job:
         task = order.task
         if task.work_dir is None:
             task = task._replace(work_dir=_folder(order.engine))
-        job.payload = pickle.dumps(landing.sent(task), 4)
+        job.payload = {"payload": pickle.dumps(landing.sent(task), 4)}
     else:
         job.function = landing.caller()
-        job.payload = pickle.dumps(remote.call_of(order), 4)
+        job.payload = {"payload": pickle.dumps(remote.call_of(order), 4)}
     return job
 
 

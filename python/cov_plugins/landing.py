@@ -1,7 +1,9 @@
-"""Brings our own code to where nothing of ours is installed: as text, with the call that needs it.
+"""Brings our own code to where nothing of ours is installed: as text, with each call that needs it.
 
-`land` is pickled by value. It makes modules of the text once per process; the name holds the text's
-digest, so that servers of different versions do not meet.
+What travels is made of Python's own parts alone, `eval` and its arguments: it can be unpickled and
+pickled again where nothing of it is known, as Dask's scheduler does, at the price of copying bytes.
+Modules are made of the text once per process; their name holds its digest, so that servers of
+different versions do not meet.
 """
 
 from __future__ import annotations
@@ -11,11 +13,8 @@ import hashlib
 import json
 import os
 import pickle
-import sys
 import zlib
 from typing import Any, Callable, Dict, List, Tuple
-
-import cloudpickle
 
 import cov_runner
 from cov_runner import elsewhere
@@ -36,99 +35,67 @@ _MODULES = (
     "task",
 )
 
+# Evaluated on the other side. The last name that `elsewhere` defines is there when all of it is.
+_RUN = (
+    "(getattr(__import__('sys').modules.get(entry), 'run_pickled', None)"
+    " or (exec(loader, globals()), land(entry, packed))[1].run_pickled)(payload)"
+)
+_CALL = "__import__('pickle').loads(payload)()"
 
-def land(name: str, packed: bytes, function: str, arguments: Tuple[Any, ...]) -> Any:
-    """Calls a function of `elsewhere`, there."""
-    import importlib.abc
-    import importlib.machinery
-    import sys
-    import threading
-    import zlib
+# Executed on the other side, once per process.
+_LOADER = '''
+import importlib, importlib.abc, importlib.machinery, json, sys, zlib
 
-    class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-        def __init__(self) -> None:
-            import json
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds the modules of one text."""
 
-            self.name = name
-            self.texts = json.loads(zlib.decompress(packed))
+    def __init__(self, package, packed):
+        self.package = package
+        self.texts = json.loads(zlib.decompress(packed))
 
-        def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
-            package, _, module = fullname.partition(".")
-            if package != self.name or (module or "__init__") not in self.texts:
-                return None
-            return importlib.machinery.ModuleSpec(
-                fullname, self, origin=f"<{fullname}>", is_package=not module
-            )
+    def find_spec(self, fullname, path=None, target=None):
+        package, _, module = fullname.partition(".")
+        if package != self.package or (module or "__init__") not in self.texts:
+            return None
+        origin = "<%s>/%s.py" % (package, module or "__init__")
+        spec = importlib.machinery.ModuleSpec(fullname, self, origin=origin, is_package=not module)
+        spec.has_location = True
+        return spec
 
-        def exec_module(self, module: Any) -> None:
-            short = module.__name__.partition(".")[2] or "__init__"
-            code = compile(self.texts[short], f"<{module.__name__}>", "exec")
-            # So that it can be told from the task's own code.
-            module.__file__ = f"<{self.name}>/{short}.py"
-            exec(code, module.__dict__)
+    def exec_module(self, module):
+        text = self.texts[module.__name__.partition(".")[2] or "__init__"]
+        exec(compile(text, module.__spec__.origin, "exec"), module.__dict__)
 
-    module = sys.modules.get(name + ".elsewhere")
-    if module is None or not hasattr(module, "call"):
-        lock: Any = sys.__dict__.setdefault("_cov_landing", threading.RLock())
-        with lock:
-            if not any(getattr(finder, "name", None) == name for finder in sys.meta_path):
-                sys.meta_path.append(Finder())
-            module = importlib.import_module(name + ".elsewhere")
-    return getattr(module, function)(*arguments)
-
-
-cloudpickle.register_pickle_by_value(sys.modules[__name__])
+def land(entry, packed):
+    package = entry.partition(".")[0]
+    if not any(getattr(finder, "package", None) == package for finder in sys.meta_path):
+        sys.meta_path.append(Finder(package, packed))
+    return importlib.import_module(entry)
+'''
 
 
 @functools.lru_cache(maxsize=None)
-def _packed() -> Tuple[str, bytes]:
+def _packed() -> Dict[str, Any]:
     folder = os.path.dirname(os.path.abspath(cov_runner.__file__))
     texts: Dict[str, str] = {}
     for module in _MODULES:
         with open(os.path.join(folder, module + ".py"), encoding="utf-8") as file:
             texts[module] = file.read()
     plain = json.dumps(texts).encode("utf-8")
-    return "_cov_" + hashlib.sha256(plain).hexdigest()[:16], zlib.compress(plain, 9)
-
-
-class Pickled:
-    """A function that is pickled once, however often it is sent."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-        self._bytes = cloudpickle.dumps(function)
-
-    def __call__(self, *args: Any) -> Any:
-        """Calls it."""
-        return self._function(*args)
-
-    def __reduce__(self) -> Tuple[Any, ...]:
-        return pickle.loads, (self._bytes,)
+    entry = "_cov_" + hashlib.sha256(plain).hexdigest()[:16] + ".elsewhere"
+    return {"entry": entry, "packed": zlib.compress(plain, 9), "loader": _LOADER}
 
 
 @functools.lru_cache(maxsize=None)
-def runner() -> Pickled:
-    """Takes a pickled task that was sent; returns what `elsewhere.run` does."""
-    name, packed = _packed()
-
-    def run(payload: bytes) -> Any:
-        import pickle
-
-        return land(name, packed, "run", (pickle.loads(payload),))
-
-    return Pickled(run)
+def runner() -> Callable[[Dict[str, bytes]], Any]:
+    """Takes a pickled task that was sent, as `payload`; returns what `elsewhere.run` does."""
+    return functools.partial(eval, _RUN, _packed())
 
 
 @functools.lru_cache(maxsize=None)
-def caller() -> Pickled:
-    """Takes a pickled call; returns what it returns."""
-
-    def run(payload: bytes) -> Any:
-        import pickle
-
-        return pickle.loads(payload)()
-
-    return Pickled(run)
+def caller() -> Callable[[Dict[str, bytes]], Any]:
+    """Takes a pickled call, as `payload`; returns what it returns."""
+    return functools.partial(eval, _CALL, {})
 
 
 def sent(task: Task) -> Tuple[Any, ...]:
@@ -151,10 +118,4 @@ def sent(task: Task) -> Tuple[Any, ...]:
 
 def call_of(task: Task) -> Callable[[], Any]:
     """A call that runs a task, and returns what `elsewhere.run` does."""
-    run = runner()
-    payload = pickle.dumps(sent(task), 4)
-
-    def call() -> Any:
-        return run(payload)
-
-    return call
+    return functools.partial(eval, _RUN, dict(_packed()), {"payload": pickle.dumps(sent(task), 4)})

@@ -14,7 +14,8 @@ from .frames import Blob, File, Task
 from .hooks import Hooks
 from .space import check_space, when_there_is_space
 
-_OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+# As tracebacks name it, which is no path where this came as text.
+_OWN_FOLDER = os.path.dirname((lambda: None).__code__.co_filename) + os.sep
 _MESSAGE_CHARS_MAX = 1024 * 1024
 
 
