@@ -1,5 +1,5 @@
 //! A program whose electrons do what can go wrong. The tests of the runner start it the way a
-//! server does; started by hand, it lists its electrons.
+//! server does; started by hand, it lists its electrons, or says how it is named with `program`.
 
 #![expect(
     clippy::print_stdout,
@@ -116,6 +116,13 @@ fn doubled(x: i64) -> Node<i64> {
 
 fn main() {
     cov::runner::init();
+    if std::env::args().nth(1).as_deref() == Some("program") {
+        match cov::program::Program::current() {
+            Ok(program) => println!("{} {}", program.name().digest, program.name().platform),
+            Err(error) => eprintln!("{error}"),
+        }
+        return;
+    }
     match cov::electrons() {
         Ok(electrons) => electrons.keys().for_each(|name| println!("{name}")),
         Err(error) => println!("{error}"),
