@@ -7,9 +7,9 @@ use cov_store::model::StoredDispatch;
 use tokio::time::sleep;
 
 use crate::Error;
-use crate::programs::StoredProgram;
 use crate::executors::Pool;
 use crate::options::{COMMIT_RETRY_FIRST, COMMIT_RETRY_MAX};
+use crate::programs::StoredProgram;
 use crate::service::Shared;
 use crate::target::{Target, TargetRuntime};
 
