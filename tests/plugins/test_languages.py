@@ -127,7 +127,7 @@ class Manifest:
         document = {"python": function, "output": "json", "path": [str(folder)]}
         return self.call(function, on["name"], on["data"]["attributes"], document, arguments)
 
-    def rust(self, electron, on, arguments, **attributes) -> int:
+    def rust(self, electron, on, arguments, kind="task", **attributes) -> int:
         path = program("runner_tasks")
         if not any(asset["key"] == "program" for asset in self.assets):
             self._asset("program", path.read_bytes(), path=path)
@@ -135,7 +135,7 @@ class Manifest:
         digest, platform = said.stdout.split()
         attributes.update(program=digest, platform=platform, on=on)
         function = {"electron": electron, "output": "json"}
-        return self.call(electron, "rust", attributes, function, arguments)
+        return self.call(electron, "rust", attributes, function, arguments, kind)
 
     def command(self, argv, on, arguments=(), **attributes) -> int:
         function = {"command": {"argv": argv}}
@@ -225,6 +225,9 @@ def test_a_program_is_fetched_once_by_each_worker(two_workers, gate, spawn_serve
     assert said.stdout == "3.14\n"
     assert 1 <= len(gate.fetched) <= 2, gate.fetched
     assert all(status == 200 for _, status in gate.fetched)
+    # Without the signature that came with the task it is nobody's.
+    path, _ = gate.fetched[0]
+    assert requests.get(gate.url + path, timeout=30).status_code == 401
 
 
 def test_three_languages_share_a_workflow_on_dask(dask_address, server, tmp_path):
@@ -238,6 +241,26 @@ def test_three_languages_share_a_workflow_on_dask(dask_address, server, tmp_path
     dispatch = flow.dispatch(server, [numbers, found, total, said])
     assert result(server, dispatch) == [[0, 1, 2, 3], "1\n", 42, "42\n1\n"]
     assert told(server, dispatch, said, "stdout") == "42\n1\n"
+
+
+def test_a_graph_that_an_electron_builds_on_a_worker_is_run(dask_address, server):
+    flow = Manifest()
+    squares = flow.rust("squares", dask(dask_address), [flow.value(4)], kind="sublattice")
+    dispatch = flow.dispatch(server, [squares])
+    assert result(server, dispatch) == [[0, 2, 4, 6]]
+
+
+@pytest.mark.heavy
+def test_programs_and_commands_run_over_ssh(ssh_node, server, tmp_path):
+    attributes = ssh_node.executor(tmp_path).to_dict()["attributes"]
+    on, flow = {"name": "ssh", "data": {"attributes": attributes}}, Manifest()
+    total = flow.rust("add", on, [flow.value(40), flow.value(2)])
+    said = flow.command(["sh", "-c", ["echo ", {"input": 0}, "; echo $SSH_CONNECTION"]], on, [total])
+    fails = flow.command(["sh", "-c", "echo why >&2; exit 3"], on)
+    dispatch = flow.dispatch(server, [said, fails])
+    assert ended(server, dispatch)["status"] == "FAILED"
+    assert told(server, dispatch, said, "stdout").startswith("42\n127.0.0.1 ")
+    assert "exited with code 3" in told(server, dispatch, fails, "error")
 
 
 def test_what_fails_says_so_with_its_own_words(dask_address, server):
