@@ -5,11 +5,11 @@ use cov_core::status::Status;
 
 use super::Harness;
 use super::fixtures::{
-    announced, chain_with_assets, content, id, node, of_node, register, register_as, set, small,
-    unknown,
+    LARGE, announced, asset, bytes, chain_with_assets, content, id, node, of_node, register,
+    register_as, set, small, unknown, write,
 };
 use crate::Error;
-use crate::model::Change;
+use crate::model::{Change, StoredDispatch};
 
 /// Announced, then there, then replaced, then awaited again.
 pub async fn an_upload_replaces_its_announcement(harness: &mut dyn Harness) {
@@ -184,7 +184,9 @@ pub async fn the_owner_gets_what_its_tasks_need(harness: &mut dyn Harness) {
         address: of_node(0, AssetKey::Function),
         announced: announced("not there"),
     });
+    changes.push(small(of_node(1, AssetKey::Job), "1 job"));
     changes.push(small(AssetAddress::of_dispatch(AssetKey::Hooks), "of the lattice"));
+    changes.push(small(AssetAddress::of_dispatch(AssetKey::Job), "of nobody"));
     let batch = [register_as("a", chain_with_assets("a", 3, &[])), set("a", 1, changes)];
     opened.store.commit(&batch).await.unwrap();
     let stored = opened.store.load(&id("a")).await.unwrap();
@@ -193,5 +195,33 @@ pub async fn the_owner_gets_what_its_tasks_need(harness: &mut dyn Harness) {
     assert_eq!(all.function, Some(content("1 function")));
     assert_eq!(all.hooks, Some(content("1 hooks")));
     assert_eq!(all.output, Some(content("1 output")));
+    assert_eq!(all.job, Some(content("1 job")));
     assert_eq!((last.function, last.hooks, last.output), (None, None, None));
+    assert_eq!((none.job, last.job), (None, None));
+}
+
+/// What an engine outside calls the latest attempt takes the place of what it called an earlier
+/// one, and is there after the process died.
+pub async fn the_latest_job_of_a_node_is_kept(harness: &mut dyn Harness) {
+    let opened = harness.open().await;
+    let job = of_node(1, AssetKey::Job);
+    let large = write(&*opened.contents, &bytes(1, LARGE), LARGE).await;
+    opened.store.commit(&[register("a", 2), register("b", 2)]).await.unwrap();
+    for change in [small(job, "first"), asset(job, &large), small(job, "last")] {
+        let expected = match &change {
+            Change::Asset { content, .. } => *content,
+            other => panic!("{other:?}"),
+        };
+        opened.store.commit(&[set("a", 1, vec![change])]).await.unwrap();
+        let stored = opened.store.load(&id("a")).await.unwrap();
+        assert_eq!(stored.nodes[1].job, Some(expected));
+    }
+    drop(opened);
+    let opened = harness.open().await;
+    let of = |stored: StoredDispatch| stored.nodes.iter().map(|node| node.job).collect::<Vec<_>>();
+    let stored = opened.store.load(&id("a")).await.unwrap();
+    assert_eq!(of(stored), [None, Some(content("last"))]);
+    let other = opened.store.load(&id("b")).await.unwrap();
+    assert_eq!(of(other), [None, None]);
+    assert!(opened.contents.holds(&content("last").id).await.unwrap());
 }

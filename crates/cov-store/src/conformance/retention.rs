@@ -72,6 +72,21 @@ pub async fn what_matches_goes_and_the_rest_stays(harness: &mut dyn Harness) {
     store.load(&id("busy")).await.unwrap();
 }
 
+/// Nothing is left of what an engine outside called a task.
+pub async fn a_job_goes_with_its_dispatch(harness: &mut dyn Harness) {
+    let opened = harness.open().await;
+    let store = opened.store.as_ref();
+    let job = |dispatch, text| set(dispatch, 1, vec![small(of_node(0, AssetKey::Job), text)]);
+    ended(store, "done", Status::Completed, "one").await;
+    store.commit(&[register("busy", 2), state("busy", Status::Running)]).await.unwrap();
+    store.commit(&[job("done", "job 1"), job("busy", "job 2")]).await.unwrap();
+    let purged = store.purge(&all()).await.unwrap();
+    assert_eq!(purged, Purged { dispatches: 1, contents: 2, bytes: 8 });
+    assert!(!opened.contents.holds(&content("job 1").id).await.unwrap());
+    let busy = store.load(&id("busy")).await.unwrap();
+    assert_eq!(busy.nodes[0].job, Some(content("job 2")));
+}
+
 /// A dispatch goes with all below it, never alone, and never while anything below it runs.
 pub async fn a_hierarchy_goes_as_a_whole(harness: &mut dyn Harness) {
     let opened = harness.open().await;
