@@ -177,6 +177,8 @@ def test_scopes(locked):
     purge = {"older_than_seconds": 0, "dry_run": True}
     assert status(dispatch, "POST", "/api/v3/purge", json=purge) == 403
     assert status(dispatch, "GET", "/api/v3/tokens") == 403
+    assert status(dispatch, "POST", "/api/v3/import", data=b"") == 403, "outcomes are taken as true"
+    assert status(admin, "POST", "/api/v3/import", data=b"") in (415, 422)
     assert status(admin, "POST", "/api/v3/purge", json=purge) == 200
     assert status(admin, "GET", "/api/v3/tokens") == 200
 

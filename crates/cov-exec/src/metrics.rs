@@ -5,8 +5,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-/// What runners are, as label values.
-pub(crate) const KINDS: [&str; 2] = ["python", "program"];
+/// Runners that something else makes, as label values.
+const MADE: [&str; 2] = ["python", "program"];
+
+/// What a command is called: its process is a runner for one task.
+pub(crate) const COMMAND: &str = "command";
 
 /// Counts starts and ends of runners. Cheap to clone; clones count together.
 #[derive(Debug, Clone, Default)]
@@ -36,16 +39,19 @@ pub(crate) enum Cause {
     Died,
     /// It had no task.
     Idle,
+    /// It was there for one task, and that has ended.
+    Done,
 }
 
 impl Cause {
-    const ALL: [Self; 3] = [Self::Killed, Self::Died, Self::Idle];
+    const ALL: [Self; 4] = [Self::Killed, Self::Died, Self::Idle, Self::Done];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Killed => "killed",
             Self::Died => "died",
             Self::Idle => "idle",
+            Self::Done => "done",
         }
     }
 }
@@ -55,9 +61,11 @@ impl Metrics {
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        for kind in KINDS {
-            drop(metrics.starts.get_or_create(&KindLabels { kind }));
+        for kind in MADE {
             drop(metrics.makers.get_or_create(&KindLabels { kind }));
+        }
+        for kind in MADE.into_iter().chain([COMMAND]) {
+            drop(metrics.starts.get_or_create(&KindLabels { kind }));
             for cause in Cause::ALL {
                 drop(metrics.ends.get_or_create(&EndLabels { kind, cause: cause.as_str() }));
             }
@@ -69,7 +77,7 @@ impl Metrics {
         );
         registry.register(
             "cov_runner_ends",
-            "Runner processes that are gone: killed as asked, died under a task, or idle",
+            "Runner processes that are gone: killed as asked, died under a task, idle, or done",
             metrics.ends.clone(),
         );
         registry.register(

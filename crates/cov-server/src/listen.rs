@@ -12,14 +12,15 @@ use std::str::FromStr;
 
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use crate::error::Error;
 
 /// What the address of a Unix socket begins with.
 const UNIX: &str = "unix:";
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
+/// Connections that wait to be accepted, as far as the system lets them. Those that find no room
+/// try again after a second.
+const BACKLOG: u16 = 4096;
 
 /// Where a server listens, or where it is reached.
 ///
@@ -105,7 +106,7 @@ impl Listen {
         let failed = |source| Error::Listen { address: self.clone(), source };
         match self {
             Self::Tcp(address) => {
-                let listener = TcpListener::bind(address).await.map_err(failed)?;
+                let listener = bind_port(*address).map_err(failed)?;
                 let address = listener.local_addr().map_err(failed)?;
                 Ok((listener.into(), address.into()))
             }
@@ -127,6 +128,17 @@ impl Listen {
     }
 }
 
+fn bind_port(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Connections of an earlier life that the system remembers do not keep a server from its port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG.into())
+}
+
 /// Makes a socket that only this user can connect to: it does not listen before its file has
 /// those permissions.
 fn bind_socket(path: &Path) -> io::Result<UnixListener> {
@@ -140,7 +152,7 @@ fn bind_socket(path: &Path) -> io::Result<UnixListener> {
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     rustix::net::bind(&socket, &address)?;
     rustix::fs::chmod(path, Mode::RUSR | Mode::WUSR)?;
-    rustix::net::listen(&socket, BACKLOG)?;
+    rustix::net::listen(&socket, BACKLOG.into())?;
     UnixListener::from_std(socket.into())
 }
 
@@ -231,6 +243,19 @@ mod tests {
         for text in ["", "here", "unix:", "127.0.0.1", "localhost:x", "example.org:80"] {
             assert_eq!(text.parse::<Listen>(), Err(NoAddress), "{text}");
         }
+    }
+
+    /// A crowd that comes at once does not have to come again.
+    #[tokio::test]
+    async fn many_can_wait_to_be_accepted() {
+        const CROWD: usize = 400;
+        let address: Listen = "127.0.0.1:0".parse().unwrap();
+        let (_listener, opened) = address.open().await.unwrap();
+        let connect = |_| tokio::net::TcpStream::connect(opened.tcp().unwrap());
+        let crowd = (0..CROWD).map(connect).collect::<tokio::task::JoinSet<_>>().join_all();
+        let connected = tokio::time::timeout(std::time::Duration::from_secs(20), crowd).await;
+        let connected = connected.expect("somebody was not let in");
+        assert!(connected.len() == CROWD && connected.iter().all(Result::is_ok));
     }
 
     #[tokio::test]

@@ -9,18 +9,25 @@ use cov_core::array::Array;
 use cov_core::command::{Collect, Command, Form, Input, Output, Part, Quote, Template, Work};
 use cov_core::error::Fault;
 use cov_core::transportable::{Encoding, TransportableObject};
-use cov_exec::{Ending, Executor as _, Outcome, Payload, Runtime, Task};
+use cov_exec::local::LocalOptions;
+use cov_exec::{Ending, Executor as _, Metrics, Outcome, Payload, Runtime, Task};
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::*;
 
 fn bench() -> Bench {
+    bench_with(|_| {})
+}
+
+fn bench_with(change: impl FnOnce(&mut LocalOptions)) -> Bench {
     Bench::with(|options| {
         // Commands need no Python.
         options.python = Some("/no/python/here".into());
         options.keeper = Some(keeper_program());
         options.kill_grace = Duration::from_millis(20);
+        change(options);
     })
 }
 
@@ -309,6 +316,33 @@ async fn values_are_put_together_without_a_process() {
     assert_eq!(value_of(ending), json!({"a": "x\n", "b": [1, {"base64": "/w=="}], "c": []}));
     let ending = bench.run(with(&collect(Collect::Map(members)), vec![text()])).await;
     assert!(failed(&ending).1.contains("`b` has too few values"), "{ending:?}");
+}
+
+#[tokio::test]
+async fn processes_are_counted_with_how_they_ended() {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let mut bench = bench_with(|options| options.metrics = metrics);
+    bench.run(run(shell(":"), vec![])).await;
+    bench.run(run(shell("exit 3"), vec![])).await;
+    bench.run(run(shell("kill -SEGV $$"), vec![])).await;
+    bench.run(with(&Work::Collect(Collect::List), vec![json(&json!(1))])).await;
+    let killed = run(shell("echo; sleep 3600"), vec![]);
+    let attempt = killed.attempt;
+    bench.executor.submit(killed).await.unwrap();
+    printed(&bench, attempt).await;
+    bench.executor.kill(attempt).await;
+    end_of(&mut bench.reports, attempt).await;
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for line in [
+        "cov_runner_starts_total{kind=\"command\"} 4",
+        "cov_runner_ends_total{kind=\"command\",cause=\"done\"} 2",
+        "cov_runner_ends_total{kind=\"command\",cause=\"died\"} 1",
+        "cov_runner_ends_total{kind=\"command\",cause=\"killed\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ use super::Login;
 use super::capture::{Files, Spool};
 use super::common::Common;
 use super::ends::{how_it_ended, signal_name};
+use crate::metrics::{COMMAND, Cause};
 use crate::{Event, Outcome, Payload, Task};
 
 /// Folder for the scratch folders, in the run folder.
@@ -188,12 +189,23 @@ impl Commands {
         let started = self.common.keeper.start(launch, streams).await;
         let mut process =
             started.map_err(|error| Failed { fault: Fault::Runner, message: error.to_string() })?;
+        let metrics = &self.common.options.metrics;
+        metrics.started(COMMAND);
         tokio::select! {
-            exit = process.ended() => return Ok(exit),
+            exit = process.ended() => {
+                let cause = match exit {
+                    Some(Exit::Code(_)) => Cause::Done,
+                    Some(Exit::Signal(_)) | None => Cause::Died,
+                };
+                metrics.ended(COMMAND, cause);
+                return Ok(exit);
+            }
             () = killed.cancelled() => {}
         }
         process.kill(self.common.options.kill_grace).await;
-        Ok(process.ended().await)
+        let exit = process.ended().await;
+        metrics.ended(COMMAND, Cause::Killed);
+        Ok(exit)
     }
 
     /// Lays down the folder for scratch folders, once, and removes what an earlier life left.
