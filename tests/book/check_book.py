@@ -54,6 +54,12 @@ FENCE = re.compile(r"^(\s*)(`{3,})\s*(.*?)\s*$")
 OPTION = re.compile(r'([a-z-]+)(?:=("[^"]*"|\S+))?')
 INCLUDE = re.compile(r"^\{\{#(?:include|rustdoc_include) (\S+?)(?::\S+)?\}\}$", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+#: A link whose target stands elsewhere on the page, and such a target.
+REFERENCE = re.compile(r"(?<!!)\[[^\]]+\]\[([^\]]+)\]")
+TARGET = re.compile(r"^\[([^\]]+)\]:\s+(\S+)")
+#: A page that stands outside of the book: all of it, or the part between two marks.
+PART = re.compile(r"^\{\{#include (\S+?\.md)(?::(\S+))?\}\}$", re.MULTILINE)
+HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*$")
 
 
 class Fault(Exception):
@@ -89,10 +95,25 @@ def options_of(words: str) -> dict[str, str]:
     return {key: value.strip('"') for key, value in OPTION.findall(words)}
 
 
+def text_of(path: Path) -> str:
+    """A page with the texts that it includes."""
+
+    def included(found: re.Match) -> str:
+        text = (path.parent / found[1]).read_text()
+        if found[2] is None:
+            return text
+        begin, end = f"<!-- ANCHOR: {found[2]} -->\n", f"<!-- ANCHOR_END: {found[2]} -->\n"
+        return text.split(begin)[-1].split(end)[0]
+
+    return PART.sub(included, path.read_text())
+
+
 def read(path: Path) -> Page:
     """The blocks and links of a page."""
     blocks, links, open_block = [], [], None
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    text = text_of(path)
+    targets = dict(match.groups() for line in text.splitlines() if (match := TARGET.match(line)))
+    for number, line in enumerate(text.splitlines(), 1):
         fence = FENCE.match(line)
         if open_block is None and fence:
             language, rest = re.match(r"([^\s,]*)[\s,]*(.*)", fence[3]).groups()
@@ -104,6 +125,7 @@ def read(path: Path) -> Page:
             open_block[2].text += line[open_block[1] :] + "\n"
         else:
             links += LINK.findall(line)
+            links += [targets.get(label, f"[{label}]") for label in REFERENCE.findall(line)]
     page = Page(path, blocks, links)
     if open_block is not None:
         page.faults.append(f"{page.name()}: a block is not closed")
@@ -256,14 +278,29 @@ def check_block(place: Place, page: Page, block: Block, before: str) -> tuple[st
     raise Fault(f"the language `{block.language}` is not known here")
 
 
+def headings(path: Path) -> set[str]:
+    """The names by which mdBook has the headings of a page."""
+    names, fenced = set(), False
+    for line in text_of(path).splitlines():
+        fenced ^= FENCE.match(line) is not None
+        found = None if fenced else HEADING.match(line)
+        if found:
+            text = LINK.sub(lambda link: link[0].split("]")[0], found[1]).lower()
+            kept = "".join(letter for letter in text if letter.isalnum() or letter in "-_ ")
+            names.add(kept.replace(" ", "-"))
+    return names
+
+
 def check_links(page: Page) -> None:
     for link in page.links:
-        target, _, _ = link.partition("#")
-        if not target or "://" in target:
+        if "://" in link:
             continue
-        found = (page.path.parent / target).resolve()
-        inside = found.is_relative_to(DOCS) and found.exists()
-        if not inside:
+        target, _, heading = link.partition("#")
+        found = (page.path.parent / target).resolve() if target else page.path
+        is_there = found.is_relative_to(DOCS) and found.exists()
+        if is_there and heading and found.suffix == ".md":
+            is_there = heading in headings(found)
+        if not is_there:
             page.faults.append(f"{page.name()}: the link {link} leads nowhere in the book")
 
 

@@ -8,6 +8,11 @@ import pytest
 def book(tmp_path, monkeypatch):
     monkeypatch.setattr(check_book, "DOCS", tmp_path)
 
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "part.md").write_text(
+        "[of the other folder](other.md)\n<!-- ANCHOR: part -->\n[one][one]\n<!-- ANCHOR_END: part -->\n"
+    )
+
     def checked(text):
         path = tmp_path / "page.md"
         path.write_text(text)
@@ -34,6 +39,10 @@ def book(tmp_path, monkeypatch):
         '```sh not-run=""\nfalse\n```\n',
         "```rust\nfn main() {}\n```\n",
         "[nowhere](nowhere.md)\n",
+        "[nowhere][label]\n",
+        "[nowhere][label]\n\n[label]: nowhere.md\n",
+        "# Here\n[there](page.md#there)\n",
+        "{{#include outside/part.md}}\n\n[one]: page.md\n",
         "```sh\nnever closed\n",
     ],
 )
@@ -52,6 +61,11 @@ def test_what_is_right_is_counted(book):
         "saved": 1, "console": 1, "python": 1, "output": 1, "sh": 1, "not run": 1, "toml": 1, "shown": 1,
     }  # fmt: skip
     assert page.reasons == ["page.md:18: it needs a moon, a full one"]
+
+
+def test_a_part_of_another_page_has_links_of_its_new_place(book):
+    page = book("# One `thing`, twice\n{{#include outside/part.md:part}}\n\n[one]: page.md#one-thing-twice\n")
+    assert (page.faults, page.links) == ([], ["page.md#one-thing-twice"])
 
 
 def test_an_ellipsis_stands_for_anything():
