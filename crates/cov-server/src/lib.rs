@@ -9,6 +9,7 @@ pub mod args;
 pub mod clock;
 pub mod config;
 mod database;
+mod engines;
 mod error;
 mod listen;
 mod meters;

@@ -74,7 +74,14 @@ fn run(args: &Args, extend: impl FnOnce(Builder) -> Builder) -> Result<(), Error
     match (&args.restore, &args.create_token) {
         (Some(archive), _) => runtime.block_on(restore(archive, &config)),
         (None, Some(name)) => runtime.block_on(create_token(name, &config)),
-        (None, None) => runtime.block_on(serve(extend(Builder::new(config)))),
+        (None, None) => {
+            let builder = match args.with_parent {
+                // It lives as long as one run, which may be of commands alone.
+                Some(_) => Builder::new(config).cold(),
+                None => Builder::new(config),
+            };
+            runtime.block_on(serve(extend(builder)))
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::access;
 use crate::clock::SystemClock;
 use crate::config::{Cgroups, Config, Faults, OnRestart};
+use crate::engines;
 use crate::error::Error;
 use crate::listen::Listen;
 use crate::meters::Meters;
@@ -32,7 +33,7 @@ const REPORTS_MAX: usize = 1024;
 const LAST_ANSWERS_IN: Duration = Duration::from_millis(200);
 
 /// Folder in the data directory for what lives as long as the process.
-const RUN_FOLDER: &str = "run";
+pub(crate) const RUN_FOLDER: &str = "run";
 
 /// Makes a [`Server`]. The program's `main` begins with [`init`](crate::init), if the server is to
 /// run more than Python.
@@ -52,6 +53,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     trigger_types: Registry,
     executors: Vec<(String, MakeExecutor)>,
+    warm: bool,
 }
 
 /// Makes an executor that reports here.
@@ -68,7 +70,16 @@ impl Builder {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let trigger_types = Registry::builtin();
-        Self { config, clock: Arc::new(SystemClock), trigger_types, executors: Vec::new() }
+        let clock = Arc::new(SystemClock);
+        Self { config, clock, trigger_types, executors: Vec::new(), warm: true }
+    }
+
+    /// Has Python start with its first task, and not with the server: for servers that may never
+    /// run any.
+    #[must_use]
+    pub fn cold(mut self) -> Self {
+        self.warm = false;
+        self
     }
 
     /// The configuration that it will run with.
@@ -132,7 +143,7 @@ impl Builder {
     /// # Errors
     /// The configuration, the address or the data directory cannot be used.
     pub async fn start(self) -> Result<Server, Error> {
-        let Self { config, clock, trigger_types, executors: added } = self;
+        let Self { config, clock, trigger_types, executors: added, warm } = self;
         let faults = config.validate();
         if !faults.is_empty() {
             return Err(Faults(faults).into());
@@ -148,12 +159,13 @@ impl Builder {
         let (reporter, reports) = mpsc::channel(REPORTS_MAX);
         let mut options = local_options(&config, &store, &url);
         options.metrics = meters.runners.clone();
+        options.warm = warm;
         options.login = access::task_login(&config, &address, &gate);
         let local = Arc::new(LocalExecutor::start(options, reporter.clone()));
         let executors = added.into_iter().fold(Executors::new(local), |all, (name, make)| {
             all.with(name, make.0(reporter.clone()))
         });
-        drop(reporter);
+        let executors = engines::beside(executors, &config, &store, &url, &meters, reporter);
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
             contents: Arc::clone(&store) as Arc<dyn Contents>,
@@ -164,6 +176,7 @@ impl Builder {
         };
         let mut options = dispatcher_options(&config);
         options.metrics = meters.dispatcher.clone();
+        options.program_addresses = access::program_addresses(&config, &address, &gate);
         let (handle, service) = match cov_dispatcher::start(options, parts).await {
             Ok(started) => started,
             Err(error) => {
@@ -284,7 +297,7 @@ async fn end_serving(mut serving: JoinHandle<()>, grace: Duration) {
 }
 
 pub(crate) async fn open_store(config: &Config) -> Result<Arc<SqliteStore>, Error> {
-    let opened = SqliteStore::open(&config.data_dir).await;
+    let opened = SqliteStore::open_keeping(&config.data_dir, config.upgrade_copies).await;
     let path = config.data_dir.clone();
     opened.map(Arc::new).map_err(|source| Error::Data { path, source })
 }

@@ -41,6 +41,8 @@ pub struct LocalOptions {
     /// The Python that runs tasks. Otherwise `$VIRTUAL_ENV/bin/python`, otherwise `python3` on
     /// PATH.
     pub python: Option<PathBuf>,
+    /// Whether the first Python runners come up at once, and not with the first task for them.
+    pub warm: bool,
     /// How many tasks run at once; at least one.
     pub workers: usize,
     /// For the executor alone: its Python files, and what running tasks print. Created if needed,
@@ -93,7 +95,7 @@ impl std::fmt::Debug for Login {
 }
 
 impl LocalOptions {
-    /// Options with the defaults: the interpreter that is found, as many workers as the machine
+    /// Options with the defaults: the interpreter that is found, warm, as many workers as the machine
     /// has cores, two seconds between SIGTERM and SIGKILL, cgroups, this program as the keeper, a
     /// minute for idle programs.
     #[must_use]
@@ -102,6 +104,7 @@ impl LocalOptions {
         let kill_grace = Duration::from_secs(2);
         Self {
             python: None,
+            warm: true,
             workers,
             run_dir,
             spool_dir,
@@ -131,7 +134,7 @@ pub struct LocalExecutor {
 
 impl LocalExecutor {
     /// Starts the executor and returns at once: the first Python runners come up in the
-    /// background, others with their first task. When they cannot (no Python, no cloudpickle),
+    /// background if the options say so, all others with their first task. When they cannot (no Python, no cloudpickle),
     /// tasks fail with a message that says what to do, and each further task tries again.
     ///
     /// # Panics
@@ -140,7 +143,9 @@ impl LocalExecutor {
     pub fn start(options: LocalOptions, reports: mpsc::Sender<Report>) -> Self {
         let common = Arc::new(Common::new(options, reports));
         let python = Arc::new(Pool::new(Arc::clone(&common), Kind::Python));
-        python.start();
+        if common.options.warm {
+            python.start();
+        }
         let commands = Arc::new(Commands::new(Arc::clone(&common)));
         Self { common, python, programs: Mutex::default(), commands }
     }

@@ -29,6 +29,25 @@ fn with_covalent(folder: &tempfile::TempDir, source: &str) -> PathBuf {
     path
 }
 
+#[tokio::test]
+async fn a_cold_executor_starts_python_with_its_first_task() {
+    let folder = tempfile::tempdir().unwrap();
+    let started = folder.path().join("started");
+    let path = script(&folder, "");
+    let marks = format!("#!/bin/sh\n: > '{}'", started.display());
+    let text = std::fs::read_to_string(&path).unwrap().replacen("#!/bin/sh", &marks, 1);
+    std::fs::write(&path, text).unwrap();
+    let mut bench = Bench::with(|options| {
+        options.python = Some(path);
+        options.warm = false;
+    });
+    bench.executor.kill(task("result = 0").attempt).await;
+    assert!(!started.exists(), "nothing needs it yet");
+    assert_eq!(bench.eval("result = 6 * 7").await, "42");
+    assert!(started.exists());
+    bench.executor.stop().await;
+}
+
 async fn refused(bench: &mut Bench) -> Ending {
     let task = task("result = 1");
     let attempt = task.attempt;
