@@ -1,9 +1,9 @@
 //! Opening a data directory: the lock, the folders, the schema, the connections. Refuses what
 //! belongs to another server or to a newer release; repairs nothing.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -121,8 +121,26 @@ fn prepare(data: PathBuf) -> Result<(PathBuf, File, Files), Error> {
     DirBuilder::new().recursive(true).mode(0o700).create(&data).map_err(from_io)?;
     let data = fs::canonicalize(data).map_err(from_io)?;
     let lock = take_lock(&data)?;
+    for suffix in ["", "-wal", "-shm"] {
+        hide_from_others(&data.join(format!("{DATABASE}{suffix}")))?;
+    }
     let files = Files::open(&data)?;
     Ok((data, lock, files))
+}
+
+/// The folder may have been made by somebody else, open to all, and the database holds the key of
+/// signed addresses. What its group may do is left alone: backups may rely on it.
+fn hide_from_others(path: &Path) -> Result<(), Error> {
+    let mode = match fs::metadata(path) {
+        Ok(found) => found.permissions().mode(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(from_io(error)),
+    };
+    if mode & 0o007 == 0 {
+        return Ok(());
+    }
+    tracing::warn!(path = %path.display(), "other users could read this file; now they cannot");
+    fs::set_permissions(path, Permissions::from_mode(mode & 0o770)).map_err(from_io)
 }
 
 /// The lock lives as long as the open file, so it cannot outlast its owner; std opens files
@@ -183,7 +201,14 @@ fn reading_options(writing: &SqliteConnectOptions) -> SqliteConnectOptions {
 async fn create(data: &Path) -> Result<(), Error> {
     let unfinished = data.join(UNFINISHED);
     let folder = data.to_path_buf();
-    flatten(tokio::task::spawn_blocking(move || forget_unfinished(&folder)).await)?;
+    let beginning = tokio::task::spawn_blocking(move || {
+        forget_unfinished(&folder)?;
+        // Before SQLite does, which would let others read it.
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        options.open(folder.join(UNFINISHED)).map(drop).map_err(from_io)
+    });
+    flatten(beginning.await)?;
     let options = SqliteConnectOptions::new()
         .filename(&unfinished)
         .create_if_missing(true)

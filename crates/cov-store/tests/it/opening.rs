@@ -1,6 +1,7 @@
 //! Who may open a data directory.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use cov_store::conformance::fixtures::{id, register};
 use cov_store::{AccessStore, Error, SqliteStore, Store, TriggerStore};
@@ -33,6 +34,27 @@ async fn a_second_server_is_refused_and_told_who_is_first() {
     store.commit(&[register("a", 1)]).await.unwrap();
     drop(store);
     SqliteStore::open(folder.path()).await.unwrap();
+}
+
+/// The database holds the key of signed addresses and the hashes of tokens.
+#[tokio::test]
+async fn other_users_cannot_read_the_database_wherever_it_stands() {
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let names = ["dispatches.sqlite", "dispatches.sqlite-wal", "dispatches.sqlite-shm"];
+    let files = names.map(|name| folder.path().join(name));
+    let store = SqliteStore::open(folder.path()).await.unwrap();
+    store.commit(&[register("a", 1)]).await.unwrap();
+    for file in &files {
+        assert_eq!(mode(file), 0o600, "{}", file.display());
+    }
+    assert_eq!(mode(&folder.path().join("contents")), 0o700);
+    drop(store);
+    // One that an earlier release has made; the group may be that of whoever makes backups.
+    fs::set_permissions(&files[0], fs::Permissions::from_mode(0o644)).unwrap();
+    let _store = SqliteStore::open(folder.path()).await.unwrap();
+    assert_eq!(mode(&files[0]), 0o640);
 }
 
 #[tokio::test]
