@@ -29,6 +29,8 @@ _SWEEP_S = 0.2
 _FIRST_CONTACT_S = 10.0
 _ABSENCE_S = 45.0
 _PAUSE_S = 0.25
+# How often the connection is looked at. Seconds.
+_LOOK_S = 0.05
 _BATCH_TASKS_MAX = 256
 _BATCH_BYTES_MAX = 16 * 1024 * 1024
 
@@ -43,6 +45,10 @@ class Cluster:
         # Called with each job of which there will be no more news.
         self._over = over
         self._client: Any = None
+        # What the client speaks through; another one means that it lost the scheduler for a moment.
+        self._comm: Any = None
+        # Keys of jobs that were killed while there was no connection.
+        self._doomed: List[str] = []
         self._unsent: List[Job] = []
         self._unattached: List[Job] = []
         self._done: List[Job] = []
@@ -70,12 +76,21 @@ class Cluster:
         if job is None:
             return
         if job.future is not None and self._client is not None:
-            self._beside(self._cancel(self._client, job))
+            self._beside(self._cancel(self._client, job.future))
+        elif job not in self._unsent:
+            self._doomed.append(job.key)
+            self._has_work.set()
         self._end(job, Ending(Killed()))
 
-    async def _cancel(self, client: Any, job: Job) -> None:
+    async def settle(self) -> None:
+        """Sends what is on its way to the scheduler. Nothing can be sent after it."""
+        if self._client is not None and self._client.status == "running":
+            await self._client.scheduler_comm.close()
+
+    @staticmethod
+    async def _cancel(client: Any, future: Any) -> None:
         try:
-            await client.cancel([job.future], asynchronous=True, force=True)
+            await client.cancel([future], asynchronous=True, force=True)
         except Exception as error:
             # The scheduler is gone, and the job with it.
             log_error(_WHAT, error)
@@ -141,7 +156,7 @@ class Cluster:
         message = f"The Dask scheduler at {self.address} cannot be reached: {why}"
         print(message, flush=True)
         self._has_work.clear()
-        self._unsent, self._unattached = [], []
+        self._unsent, self._unattached, self._doomed = [], [], []
         for job in list(self.jobs.values()):
             if job.attempt.has_begun or job.function is None:
                 self._lose(job, message)
@@ -150,8 +165,11 @@ class Cluster:
 
     async def _disconnect(self) -> None:
         client, self._client = self._client, None
-        self._unattached = [job for job in self.jobs.values() if job.future is not None]
-        for job in self._unattached:
+        for job in self.jobs.values():
+            if job in self._unsent or job in self._unattached:
+                continue
+            # What was not sent for certain is sent again under its key, which Dask runs once.
+            (self._unsent if job.payload else self._unattached).append(job)
             job.future = None
             job.is_kept = False
         self._done = []
@@ -161,7 +179,8 @@ class Cluster:
 
     async def _serve(self, client: Any) -> None:
         """Returns when the connection is over."""
-        over = asyncio.ensure_future(_is_over(client))
+        self._comm = client.scheduler_comm
+        over = asyncio.ensure_future(self._until_over(client))
         collector = asyncio.ensure_future(self._collect(client))
         sweeper = asyncio.ensure_future(self._sweep(client))
         try:
@@ -171,6 +190,7 @@ class Cluster:
                 done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
                 if work not in done:
                     work.cancel()
+                    _note(done)
                     return
                 self._has_work.clear()
                 await self._take_up(client)
@@ -180,14 +200,30 @@ class Cluster:
                 part.cancel()
             await asyncio.gather(over, collector, sweeper, return_exceptions=True)
 
+    def _is_connected(self, client: Any) -> bool:
+        return client.status == "running" and client.scheduler_comm is self._comm
+
+    async def _until_over(self, client: Any) -> None:
+        while self._is_connected(client):
+            await asyncio.sleep(_LOOK_S)
+
     async def _take_up(self, client: Any) -> None:
         """Looks which of the jobs of an earlier connection the scheduler still has."""
+        while self._doomed:
+            await self._cancel(client, _future(client, self._doomed.pop()))
         while self._unattached:
             jobs = [job for job in self._unattached if job.attempt.number in self.jobs]
             states = await client.scheduler.get_task_status(keys=[job.key for job in jobs])
-            # Until here they are kept for another try.
-            self._unattached = self._unattached[len(jobs) :] if jobs else []
+            # Until here they are kept for another try; others may have come meanwhile.
+            seen = {job.key for job in jobs}
+            self._unattached = [
+                job
+                for job in self._unattached
+                if job.key not in seen and job.attempt.number in self.jobs
+            ]
             for job in jobs:
+                if job.attempt.number not in self.jobs:
+                    continue
                 if states.get(job.key) in (None, "released", "forgotten"):
                     self._lose(job, f"The Dask scheduler at {self.address} no longer has {job.key}")
                     continue
@@ -214,9 +250,9 @@ class Cluster:
             for job in batch:
                 job.attempt.begin()
                 job.sent_at = time.monotonic()
-                job.payload = {}
             futures = client.map(function, payloads, key=keys, pure=False)
             for job, future in zip(batch, futures):
+                job.payload = {}
                 self._watch(client, job, future)
 
     def _watch(self, client: Any, job: Job, future: Any) -> None:
@@ -255,7 +291,7 @@ class Cluster:
             self._release(client, [job])
             return
         await asyncio.sleep(0)
-        if client.status != "running":
+        if not self._is_connected(client):
             # It is not the job that is gone, but the connection.
             return
         message = "The task was cancelled at the Dask scheduler, and not by this server"
@@ -329,9 +365,11 @@ def _future(client: Any, key: str) -> Any:
     return future
 
 
-async def _is_over(client: Any) -> None:
-    while client.status == "running":
-        await asyncio.sleep(0.05)
+def _note(parts: "Iterable[asyncio.Future[Any]]") -> None:
+    for part in parts:
+        error = part.exception()
+        if error is not None:
+            log_error(_WHAT, error)
 
 
 async def _closed(client: Optional[Any]) -> None:

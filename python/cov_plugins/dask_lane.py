@@ -81,6 +81,11 @@ class DaskLane(Lane):
         self.attempts.pop(job.attempt.number, None)
         self._where.pop(job.attempt.number, None)
 
+    async def settle(self) -> None:
+        """Has what is over released at its scheduler."""
+        for cluster in self._clusters.values():
+            await cluster.settle()
+
     def take_one(self, order: Order) -> None:
         """Carries out an order that is no task."""
         if isinstance(order, Attach):

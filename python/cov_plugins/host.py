@@ -1,7 +1,7 @@
 """The host: reads what the server wants and hands it to the executor that is meant.
 
 The main thread reads; every executor has a thread of its own. When the server goes, however it
-goes, the connection closes: the host then ends at once, and its parent ends whatever plugins
+goes, the connection closes: the host then ends, and its parent ends whatever plugins
 started. Jobs that run elsewhere go on.
 """
 
@@ -27,6 +27,9 @@ from .lane import Lane, PluginLane
 
 EXIT_NO_COVALENT = 5
 
+# How long an executor may keep the host from ending. One that blocks its loop does so.
+_SETTLE_SECONDS_MAX = 0.5
+
 _DASK = "dask"
 
 
@@ -50,6 +53,12 @@ class Host:
             self._to_attempt(order)
         elif isinstance(order, Find):
             threading.Thread(target=self._find, daemon=True).start()
+
+    def settle(self) -> None:
+        """Says to engines what is still to be said."""
+        for lane in self._lanes.values():
+            if type(lane).settle is not Lane.settle:
+                lane.settled(_SETTLE_SECONDS_MAX)
 
     def _to_lane(self, name: str, attempt: int, order: Order) -> None:
         lane = self._lanes.get(name)
@@ -139,6 +148,7 @@ def main(arguments: List[str]) -> NoReturn:
     link.send(hello(os.getpid(), *versions))
     try:
         serve(Connection(control), host)
+        host.settle()
     except BaseException as error:
         secrecy.log_error("the host", error)
     os._exit(0)

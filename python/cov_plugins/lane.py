@@ -66,6 +66,17 @@ class Lane:
         """Carries out an order."""
         raise NotImplementedError
 
+    async def settle(self) -> None:
+        """Says what is still to be said to an engine, before everything ends."""
+
+    def settled(self, seconds: float) -> None:
+        """Waits in another thread for `settle`."""
+        future = asyncio.run_coroutine_threadsafe(self.settle(), self._loop)
+        try:
+            future.result(seconds)
+        except Exception as error:
+            log_error(self.name, error)
+
     def attempt_of(self, order: Union[Run, Attach]) -> Attempt:
         """A new attempt, for the order that brings it."""
         if isinstance(order, Run):
