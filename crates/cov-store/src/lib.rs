@@ -21,6 +21,8 @@ pub mod model;
     expect(dead_code, reason = "only contents on disk are removed one by one")
 )]
 mod pins;
+#[cfg(any(feature = "sqlite", feature = "test-util"))]
+mod spool;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 pub mod triggers;
@@ -289,7 +291,8 @@ pub trait Contents: Debug + Send + Sync + 'static {
     /// The store is unavailable or full.
     async fn writer(&self) -> Result<Box<dyn ContentWriter>, Error>;
 
-    /// Takes over a file that stands in the folder of [`Contents::spool`]; it is gone afterwards.
+    /// Takes over a file that stands in the folder of [`Contents::spool`] or in a folder directly in
+    /// it; it is gone afterwards.
     ///
     /// # Errors
     /// The file cannot be read, or the store is unavailable or full; after an error that is

@@ -95,9 +95,15 @@ pub async fn one_content_written_twice_at_once_is_one(harness: &mut dyn Harness)
 pub async fn a_spool_file_is_taken_over(harness: &mut dyn Harness) {
     let opened = harness.open().await;
     register_with_node(&opened).await;
-    for (name, size) in
-        [("empty", 0), ("small", INLINE_BYTES_MAX), ("large", LARGE), ("again", LARGE)]
-    {
+    fs::create_dir(opened.contents.spool().join("folder")).unwrap();
+    for (name, size) in [
+        ("empty", 0),
+        ("small", INLINE_BYTES_MAX),
+        ("large", LARGE),
+        ("again", LARGE),
+        ("folder/small", 1),
+        ("folder/large", LARGE + 1),
+    ] {
         let path = opened.contents.spool().join(name);
         let data = bytes(4, size);
         fs::write(&path, &data).unwrap();
@@ -120,8 +126,13 @@ pub async fn only_plain_files_of_the_spool_are_taken_over(harness: &mut dyn Harn
     fs::create_dir(spool.join("folder")).unwrap();
     let pipe = rustix::fs::Mode::from_raw_mode(0o600);
     rustix::fs::mkfifoat(rustix::fs::CWD, spool.join("pipe"), pipe).unwrap();
-    let inside_folder = spool.join("folder/file");
-    fs::write(&inside_folder, "x").unwrap();
+    fs::create_dir(spool.join("folder/deep")).unwrap();
+    fs::write(spool.join("folder/deep/file"), "x").unwrap();
+    let elsewhere = tempfile::TempDir::new().unwrap();
+    fs::write(elsewhere.path().join("file"), "x").unwrap();
+    symlink(elsewhere.path(), spool.join("linked")).unwrap();
+    let beside = spool.join("../beside");
+    fs::write(&beside, "x").unwrap();
     let around = spool.join("../spool/../around");
     fs::write(&around, "x").unwrap();
     let paths = [
@@ -130,12 +141,16 @@ pub async fn only_plain_files_of_the_spool_are_taken_over(harness: &mut dyn Harn
         spool.join("folder"),
         spool.join("pipe"),
         spool.join("none"),
+        spool.join("folder/deep/file"),
+        spool.join("linked/file"),
+        beside.clone(),
     ];
     for path in paths.iter().map(AsRef::as_ref).chain([around.as_path(), Path::new("relative")]) {
         let refused = opened.contents.adopt(path).await;
         assert!(matches!(refused, Err(Error::Corrupt { .. })), "{}: {refused:?}", path.display());
     }
-    assert!(outside.path().exists() && around.exists());
+    assert!(outside.path().exists() && around.exists() && beside.exists());
+    assert!(elsewhere.path().join("file").exists());
 }
 
 /// Neither small nor large ones, nor those with a false size.

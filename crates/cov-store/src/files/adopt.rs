@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::{Files, Temporary, hash, read_small};
 use crate::fault::{corrupt, from_io};
-use crate::{Error, Staged};
+use crate::{Error, Staged, spool};
 
 impl Files {
     /// Takes over a file in the spool and removes it there.
@@ -59,7 +59,7 @@ impl Files {
 
     fn open_spooled(&self, path: &Path) -> Result<File, Error> {
         let what = || format!("spool file {}", path.display());
-        if path.parent() != Some(self.spool.as_path()) {
+        if !spool::holds(&self.spool, path) {
             return Err(corrupt(what(), "it does not stand in the spool"));
         }
         let mut options = OpenOptions::new();

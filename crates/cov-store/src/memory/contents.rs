@@ -13,7 +13,7 @@ use cov_core::ids::ContentId;
 
 use crate::fault::{corrupt, from_io};
 use crate::pins::Pins;
-use crate::{Blob, ContentWriter, Error, Staged};
+use crate::{Blob, ContentWriter, Error, Staged, spool};
 
 #[derive(Debug)]
 pub(super) struct Holder {
@@ -55,7 +55,7 @@ impl Holder {
 
     pub(super) fn adopt(&self, path: &Path) -> Result<Staged, Error> {
         let what = || format!("spool file {}", path.display());
-        if path.parent() != Some(self.spool()) {
+        if !spool::holds(self.spool(), path) {
             return Err(corrupt(what(), "it does not stand in the spool"));
         }
         if !fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
