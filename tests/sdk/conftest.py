@@ -86,7 +86,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
                 row[0] += report.when == "call"
             else:
                 row[1] += outcome != "skipped"
-            row[2] += report.duration
+            row[2] += getattr(report, "duration", 0.0)
     if rows:
         terminalreporter.write_line(f"{'theme':<20} passed  failed  seconds")
         for theme, (passed, failed, seconds) in sorted(rows.items()):

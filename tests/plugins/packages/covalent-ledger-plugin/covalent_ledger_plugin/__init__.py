@@ -1,0 +1,1 @@
+"""An executor plugin in a package."""
