@@ -47,8 +47,6 @@ class Cluster:
         self._client: Any = None
         # What the client speaks through; another one means that it lost the scheduler for a moment.
         self._comm: Any = None
-        # Keys of jobs that were killed while there was no connection.
-        self._doomed: List[str] = []
         self._unsent: List[Job] = []
         self._unattached: List[Job] = []
         self._done: List[Job] = []
@@ -75,25 +73,31 @@ class Cluster:
         job = self.jobs.get(number)
         if job is None:
             return
-        if job.future is not None and self._client is not None:
-            self._beside(self._cancel(self._client, job.future))
-        elif job not in self._unsent:
-            self._doomed.append(job.key)
+        job.is_doomed = True
+        if job in self._unsent:
+            self._end(job, Ending(Killed()))
+        elif job.future is not None and self._client is not None:
+            self._beside(self._cancel(self._client, [job]))
+        else:
+            # It is cancelled when the scheduler is there again.
             self._has_work.set()
-        self._end(job, Ending(Killed()))
 
     async def settle(self) -> None:
         """Sends what is on its way to the scheduler. Nothing can be sent after it."""
         if self._client is not None and self._client.status == "running":
             await self._client.scheduler_comm.close()
 
-    @staticmethod
-    async def _cancel(client: Any, future: Any) -> None:
+    async def _cancel(self, client: Any, jobs: List[Job]) -> None:
+        """Ends jobs at the scheduler. What cannot be told now is told to the next connection."""
+        futures = [job.future for job in jobs if job.future is not None]
         try:
-            await client.cancel([future], asynchronous=True, force=True)
+            await client.cancel(futures, asynchronous=True, force=True)
         except Exception as error:
-            # The scheduler is gone, and the job with it.
             log_error(_WHAT, error)
+            return
+        for job in jobs:
+            if job.attempt.number in self.jobs:
+                self._end(job, Ending(Killed()))
 
     def _beside(self, coroutine: Any) -> None:
         task = asyncio.ensure_future(coroutine)
@@ -112,6 +116,13 @@ class Cluster:
     def _lose(self, job: Job, message: str) -> None:
         self._forget(job)
         job.attempt.lose(message)
+
+    def _gone(self, job: Job) -> None:
+        """The scheduler does not know the job."""
+        if job.is_doomed:
+            self._end(job, Ending(Killed()))
+        else:
+            self._lose(job, f"The Dask scheduler at {self.address} no longer has {job.key}")
 
     def _forget(self, job: Job) -> None:
         if self.jobs.pop(job.attempt.number, None) is not None:
@@ -156,9 +167,11 @@ class Cluster:
         message = f"The Dask scheduler at {self.address} cannot be reached: {why}"
         print(message, flush=True)
         self._has_work.clear()
-        self._unsent, self._unattached, self._doomed = [], [], []
+        self._unsent, self._unattached = [], []
         for job in list(self.jobs.values()):
-            if job.attempt.has_begun or job.function is None:
+            if job.is_doomed:
+                self._end(job, Ending(Killed()))
+            elif job.attempt.has_begun or job.function is None:
                 self._lose(job, message)
             else:
                 self._end(job, Ending(Refused(message)))
@@ -209,8 +222,6 @@ class Cluster:
 
     async def _take_up(self, client: Any) -> None:
         """Looks which of the jobs of an earlier connection the scheduler still has."""
-        while self._doomed:
-            await self._cancel(client, _future(client, self._doomed.pop()))
         while self._unattached:
             jobs = [job for job in self._unattached if job.attempt.number in self.jobs]
             states = await client.scheduler.get_task_status(keys=[job.key for job in jobs])
@@ -225,7 +236,7 @@ class Cluster:
                 if job.attempt.number not in self.jobs:
                     continue
                 if states.get(job.key) in (None, "released", "forgotten"):
-                    self._lose(job, f"The Dask scheduler at {self.address} no longer has {job.key}")
+                    self._gone(job)
                     continue
                 if not job.attempt.has_begun:
                     job.attempt.begin()
@@ -233,13 +244,16 @@ class Cluster:
                 job.is_kept = True
                 self._watch(client, job, _future(client, job.key))
             await self._drop_unknown(client, jobs)
+            doomed = [job for job in jobs if job.is_doomed and job.future is not None]
+            if doomed:
+                await self._cancel(client, doomed)
 
     async def _drop_unknown(self, client: Any, jobs: List[Job]) -> None:
         """Loses those that went just before they were held."""
         states = await client.scheduler.get_task_status(keys=[job.key for job in jobs])
         for job in jobs:
             if states.get(job.key) is None and job.attempt.number in self.jobs:
-                self._lose(job, f"The Dask scheduler at {self.address} no longer has {job.key}")
+                self._gone(job)
 
     def _send(self, client: Any) -> None:
         unsent = [job for job in self._unsent if job.attempt.number in self.jobs]
@@ -291,6 +305,9 @@ class Cluster:
             self._release(client, [job])
             return
         await asyncio.sleep(0)
+        if job.is_doomed:
+            self._end(job, Ending(Killed()))
+            return
         if not self._is_connected(client):
             # It is not the job that is gone, but the connection.
             return

@@ -34,6 +34,8 @@ class Job:
         self.future: Any = None
         # Whether the scheduler keeps the result for the next host.
         self.is_kept = False
+        # Whether its end was asked for.
+        self.is_doomed = False
         self.sent_at = time.monotonic()
 
     def size(self) -> int:

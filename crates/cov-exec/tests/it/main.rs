@@ -5,6 +5,8 @@ mod commands;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod dask;
+#[cfg(test)]
 mod endings;
 #[cfg(test)]
 mod hooks;
@@ -16,6 +18,8 @@ mod interpreter;
 mod keeper;
 #[cfg(test)]
 mod languages;
+#[cfg(test)]
+mod managed;
 #[cfg(test)]
 mod plugins;
 #[cfg(test)]
