@@ -151,7 +151,7 @@ class Manifest:
             "edges": self.edges,
             "assets": self.assets,
         }
-        text = json.dumps(document).encode()
+        text = json.dumps(document, default=str).encode()
         body = len(text).to_bytes(4, "little") + text + b"".join(self.bodies)
         headers = {"Content-Type": "application/vnd.cov.dispatch"}
         url = f"{server.url}/api/v3/dispatches"
@@ -251,15 +251,20 @@ def test_a_graph_that_an_electron_builds_on_a_worker_is_run(dask_address, server
 
 
 @pytest.mark.heavy
-def test_programs_and_commands_run_over_ssh(ssh_node, server, tmp_path):
-    attributes = ssh_node.executor(tmp_path).to_dict()["attributes"]
-    on, flow = {"name": "ssh", "data": {"attributes": attributes}}, Manifest()
+@pytest.mark.parametrize("name, variable", [("ssh", "SSH_CONNECTION"), ("slurm", "SLURM_JOB_ID")])
+def test_programs_and_commands_run_by_plugins(request, server, tmp_path, name, variable):
+    node = request.getfixturevalue("ssh_node" if name == "ssh" else "slurm")
+    executor = node.executor(tmp_path) if name == "ssh" else node.executor()
+    on, flow = {"name": name, "data": {"attributes": executor.to_dict()["attributes"]}}, Manifest()
     total = flow.rust("add", on, [flow.value(40), flow.value(2)])
-    said = flow.command(["sh", "-c", ["echo ", {"input": 0}, "; echo $SSH_CONNECTION"]], on, [total])
+    said = ["sh", "-c", ["echo ", {"input": 0}, f"; echo ${variable}"]]
+    said = flow.command(said, on, [total])
     fails = flow.command(["sh", "-c", "echo why >&2; exit 3"], on)
     dispatch = flow.dispatch(server, [said, fails])
     assert ended(server, dispatch)["status"] == "FAILED"
-    assert told(server, dispatch, said, "stdout").startswith("42\n127.0.0.1 ")
+    # What the engine itself prints stands before it.
+    *_, first, second = told(server, dispatch, said, "stdout").splitlines()
+    assert first == "42" and second, "it did not run where it should"
     assert "exited with code 3" in told(server, dispatch, fails, "error")
 
 
@@ -306,6 +311,20 @@ def test_a_cancelled_electron_is_dead(dask_address, server):
     requests.post(url, json={"nodes": []}, timeout=30).raise_for_status()
     assert ended(server, dispatch)["status"] == "CANCELLED"
     until(lambda: not running(cached()))
+
+
+def test_an_electron_outlives_the_server(dask_address, spawn_server):
+    server = spawn_server()
+    flow = Manifest()
+    later = flow.rust("later", dask(dask_address), [flow.value(6_000)])
+    dispatch = flow.dispatch(server, [later])
+    until(lambda: running(cached()))
+    url = f"{server.url}/api/v3/dispatches/{dispatch}/nodes/{later}"
+    first = requests.get(url, timeout=30).json()["attempt"]
+    server.kill9()
+    server.restart()
+    assert result(server, dispatch) == ["later"]
+    assert requests.get(url, timeout=30).json()["attempt"] == first, "it was run again"
 
 
 def test_a_worker_that_dies_takes_the_program_along(two_workers, spawn_server):
