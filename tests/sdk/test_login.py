@@ -440,7 +440,14 @@ def test_another_address_needs_tokens_or_a_word(spawn_server):
 
 @pytest.mark.parametrize(
     "header",
-    ["X-Forwarded-For: 203.0.113.9", "Forwarded: for=203.0.113.9", "Via: 1.1 proxy", "X-Real-IP: 1.2.3.4"],
+    [
+        "X-Forwarded-For: 203.0.113.9",
+        "Forwarded: for=203.0.113.9",
+        "Via: 1.1 proxy",
+        "X-Real-IP: 1.2.3.4",
+        "X-Forwarded-Proto: https",
+        "CF-Connecting-IP: 203.0.113.9",
+    ],
 )
 def test_what_a_proxy_passes_on_is_not_from_this_machine(server, header):
     status, _ = wire.exchange(server, wire.head(server, "GET", "/api/v2/dispatches", header))
@@ -450,6 +457,8 @@ def test_what_a_proxy_passes_on_is_not_from_this_machine(server, header):
 def test_a_token_that_is_wrong_is_refused_also_from_this_machine(server):
     answer = wire.get(server, "/api/v2/dispatches", headers=bearer("cov_12345678_" + "x" * 43))
     assert answer.status_code == 401
+    no_text = wire.head(server, "GET", "/api/v2/dispatches", "Authorization: Bearer cov_\xff\xfe")
+    assert wire.exchange(server, no_text)[0] == 401
 
 
 def test_guessing_is_slowed_down(spawn_server):

@@ -17,8 +17,17 @@ use crate::routes::{Need, Route};
 
 /// Headers that proxies put on what they pass on. A request with one of them is not from this
 /// machine, whatever its connection says.
-const PROXY_HEADERS: [&str; 5] =
-    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+const PROXY_HEADERS: [&str; 9] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "via",
+];
 
 /// A caller who was let in.
 #[derive(Debug, Clone)]
@@ -213,7 +222,10 @@ fn required(caller: Admitted, scope: Scope) -> Result<Admitted, Refusal> {
 
 fn sent_token(headers: &HeaderMap) -> Option<String> {
     let values = headers.get_all(header::AUTHORIZATION).iter();
-    values.filter_map(|value| value.to_str().ok()).find_map(token::of_header)
+    // Bytes that are no text make a token that is wrong, and not one that was not sent.
+    values
+        .map(|value| String::from_utf8_lossy(value.as_bytes()))
+        .find_map(|text| token::of_header(&text))
 }
 
 pub(crate) fn unauthenticated(said: &'static str) -> Refusal {
