@@ -1,7 +1,10 @@
 //! `fuzz`: builds the fuzz targets with a nightly compiler and runs them for a while.
 //!
-//! Needs no cargo-fuzz: the flags below are all that it would add. What a target has found worth keeping stays in
-//! `fuzz/corpus`, so that the next run goes on from there; `fuzz/seeds` holds what every run begins with.
+//! Needs no cargo-fuzz: the flags below are all that it would add. Every run begins with the inputs in `fuzz/kept`, and
+//! with `fuzz/seeds`. What a target finds stays in `fuzz/corpus`, on this machine, so that the next run goes on from
+//! there; `--keep` takes over into `fuzz/kept` what of it reaches code that nothing shorter reaches.
+
+mod kept;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,12 +35,16 @@ const MEMORY_MIB: &str = "2048";
 /// Targets that run side by side.
 const TOGETHER: usize = 2;
 
-/// Runs `fuzz [TARGET|all] [SECONDS]`.
+/// Runs `fuzz [--keep] [TARGET|all] [SECONDS]`.
 ///
 /// # Errors
 ///
 /// When there is no nightly compiler, or a target finds something.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    let (keeps, arguments) = match arguments {
+        [first, rest @ ..] if first == "--keep" => (true, rest),
+        all => (false, all),
+    };
     let wanted = arguments.first().map_or("all", String::as_str);
     let seconds = arguments.get(1).map_or(SECONDS, String::as_str);
     let folder = repo::root().join("fuzz");
@@ -46,8 +53,11 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     anyhow::ensure!(!names.is_empty(), "no target `{wanted}` in fuzz/fuzz_targets");
     build(&folder)?;
     for name in names {
-        let units = one(&folder, &name, seconds)?;
-        say::line(&format!("fuzz {name}: {units} inputs"));
+        let said = match keeps {
+            true => format!("{} inputs are kept", keep(&folder, &name)?),
+            false => format!("{} inputs", one(&folder, &name, seconds)?),
+        };
+        say::line(&format!("fuzz {name}: {said}"));
     }
     Ok(())
 }
@@ -98,9 +108,8 @@ fn one(folder: &Path, name: &str, seconds: &str) -> anyhow::Result<u64> {
         std::fs::create_dir_all(&place)?;
         Ok(place)
     };
-    let program = folder.join("target").join(HOST).join("release").join(name);
-    let mut fuzz = Command::new(program);
-    fuzz.arg(place("corpus")?);
+    let mut fuzz = Command::new(program(folder, name));
+    fuzz.arg(place("corpus")?).arg(kept::unpack(folder, name)?);
     let seeds = folder.join("seeds").join(name);
     fuzz.args(seeds.is_dir().then_some(seeds));
     fuzz.arg(format!("-max_total_time={seconds}"));
@@ -112,6 +121,27 @@ fn one(folder: &Path, name: &str, seconds: &str) -> anyhow::Result<u64> {
     let line = text.lines().find(|line| line.contains("number_of_executed_units"));
     let units = line.and_then(|line| line.rsplit(' ').next()).and_then(|units| units.parse().ok());
     units.with_context(|| format!("{name} did not say how much it has tried"))
+}
+
+fn program(folder: &Path, name: &str) -> PathBuf {
+    folder.join("target").join(HOST).join("release").join(name)
+}
+
+/// Takes the inputs over that together reach all the code that any of them reaches; returns how many.
+fn keep(folder: &Path, name: &str) -> anyhow::Result<usize> {
+    let before = kept::unpack(folder, name)?;
+    let merged = folder.join("target").join("merged").join(name);
+    if merged.exists() {
+        std::fs::remove_dir_all(&merged)?;
+    }
+    std::fs::create_dir_all(&merged)?;
+    let mut merge = Command::new(program(folder, name));
+    // How often code is reached is no reason to keep an input.
+    merge.args(["-merge=1", "-use_counters=0"]).arg(&merged).arg(before);
+    let found = folder.join("corpus").join(name);
+    merge.args(found.is_dir().then_some(found));
+    run::logged(&format!("fuzz keep {name}"), &mut merge)?;
+    kept::pack(folder, name, &merged)
 }
 
 fn targets(folder: &Path) -> anyhow::Result<Vec<String>> {

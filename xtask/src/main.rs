@@ -35,7 +35,7 @@ cargo xtask <command>
   deny          fail on banned crates, unknown licences and unknown sources (deny.toml)
   features      build and test crates alone, with each of their features alone and with none
   fuzz          [TARGET|all] [SECONDS]: run the fuzz targets, with a nightly compiler; `test` runs each for
-                COV_FUZZ_SECONDS, 20 if not set
+                COV_FUZZ_SECONDS, 20 if not set; with --keep, take what was found over into fuzz/kept instead
   kill-ledger   [--kills N] [--dispatches N] [--seed N]: kill the server while it works; nothing may be lost
   services      [--engines] [-- COMMAND…]: start private PostgreSQL, MariaDB and Prometheus servers for tests, or with
                 --engines Dask, SSH and Slurm ones; run COMMAND with their addresses, stop them; without a command,
