@@ -106,7 +106,7 @@ pub(crate) enum Command {
     Audit(Audit),
     /// Remove dispatches that have ended, for good, and what no other dispatch refers to
     Purge(Purge),
-    /// Write a backup of everything that the server in the background keeps, while it runs
+    /// Write a backup of everything that a server keeps, while it runs
     Backup(Backup),
     /// Fill an empty data directory from a backup; needs no server that runs
     Restore(Restore),

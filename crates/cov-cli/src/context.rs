@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cov_client::{Builder, Client, Kind, RetryPolicy};
+use cov_core::error::ErrorCode;
 
 use crate::error::Error;
 use crate::output::Printer;
@@ -72,6 +73,16 @@ impl Context {
         Ok(running.unwrap_or_else(|| ADDRESS_DEFAULT.to_owned()))
     }
 
+    /// A client for a call that may take long, asked once; `None` when no server was named and
+    /// none runs in the background.
+    pub(crate) fn client_for(&self, limit: Duration) -> Result<Option<Client>, Error> {
+        if self.server.is_none() && self.state.running()?.is_none() {
+            return Ok(None);
+        }
+        let builder = builder(&self.address()?).try_timeout(limit).retry(RetryPolicy::never());
+        builder.build().map(Some).map_err(|error| unusable(&error))
+    }
+
     /// A client for that server.
     pub(crate) fn client(&self, patience: Patience) -> Result<Client, Error> {
         let address = self.address()?;
@@ -80,10 +91,7 @@ impl Context {
             Patience::Once => builder.retry(RetryPolicy::never()),
             Patience::OverRestarts => builder,
         };
-        builder.build().map_err(|error| Error::Usage {
-            said: error.to_string(),
-            hint: "name a server with --server or COV_SERVER".to_owned(),
-        })
+        builder.build().map_err(|error| unusable(&error))
     }
 
     /// An error of the client, as this program tells it.
@@ -92,7 +100,7 @@ impl Context {
             Kind::Unreachable | Kind::TimedOut => Error::Unreachable {
                 address: self.address().unwrap_or_default(),
                 hint: self.hint(),
-                source: error,
+                cause: error,
             },
             Kind::NotFound => {
                 let (said, hint) = words(&error);
@@ -115,17 +123,44 @@ impl Context {
     }
 }
 
-/// What the server said, and its hint.
+/// An address that is none.
+fn unusable(error: &cov_client::Error) -> Error {
+    Error::Usage {
+        said: error.to_string(),
+        hint: "name a server with --server or COV_SERVER".to_owned(),
+    }
+}
+
+/// What the server said, and what to do about it.
 fn words(error: &cov_client::Error) -> (String, String) {
-    const SEE_LOG: &str = "`cov logs` shows what the server says of it";
-    match error.problem() {
-        Some(problem) => {
-            let hint = problem.hint.clone().unwrap_or_else(|| SEE_LOG.to_owned());
-            (format!("{} ({})", problem.detail.trim_end_matches('.'), problem.code), hint)
-        }
+    let said = match error.problem() {
+        Some(problem) => format!("{} ({})", problem.detail.trim_end_matches('.'), problem.code),
         None => {
             let causes = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-            (format!("{error}{}", causes.unwrap_or_default()), SEE_LOG.to_owned())
+            format!("{error}{}", causes.unwrap_or_default())
         }
+    };
+    (said, hint_of(error))
+}
+
+/// What to do about what the server said.
+pub(crate) fn hint_of(error: &cov_client::Error) -> String {
+    let Some(problem) = error.problem() else {
+        return "`cov logs` shows what the server says of it".to_owned();
+    };
+    let code = problem.code;
+    match code {
+        ErrorCode::Unauthenticated => {
+            "set COV_TOKEN to a token; on the server's machine, `cov token create NAME` makes one"
+                .to_owned()
+        }
+        ErrorCode::ScopeMissing => {
+            "set COV_TOKEN to a token with that scope; `cov token create NAME --scope SCOPE` makes \
+             one"
+            .to_owned()
+        }
+        _ => problem.hint.clone().unwrap_or_else(|| {
+            format!("`cov logs` shows what the server says of it; the book explains {code}")
+        }),
     }
 }

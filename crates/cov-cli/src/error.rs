@@ -74,12 +74,12 @@ pub(crate) enum Error {
     #[error("the server lives (process {pid}) but does not answer as it should")]
     #[diagnostic(help("`cov logs` shows what it does; `cov restart` starts it anew"))]
     NoAnswer { pid: u32, source: cov_client::Error },
-    #[error("no server can be reached at {address}")]
+    #[error("no server can be reached at {address}: {}", root(cause))]
     #[diagnostic(help("{hint}"))]
-    Unreachable { address: String, hint: &'static str, source: cov_client::Error },
+    Unreachable { address: String, hint: &'static str, cause: cov_client::Error },
     #[error("{what} was not done")]
-    #[diagnostic(help("`cov logs` shows what the server says of it"))]
-    Refused { what: &'static str, source: cov_client::Error },
+    #[diagnostic(help("{hint}"))]
+    Refused { what: &'static str, hint: String, source: cov_client::Error },
     #[error("the server refused: {said}")]
     #[diagnostic(help("{hint}"))]
     Answered { said: String, hint: String },
@@ -126,6 +126,17 @@ struct Told {
 }
 
 impl Error {
+    /// Why a server that lives has not said what it was asked for.
+    pub(crate) fn no_answer(pid: u32, source: cov_client::Error) -> Self {
+        match source.problem().is_some() {
+            true => {
+                let hint = crate::context::hint_of(&source);
+                Self::Refused { what: "the question", hint, source }
+            }
+            false => Self::NoAnswer { pid, source },
+        }
+    }
+
     /// What is wrong with a workflow file.
     pub(crate) fn workflow(faults: cov_cli::workflow::Faults) -> Self {
         Self::Workflow(Box::new(faults))
@@ -185,6 +196,15 @@ impl Error {
         };
         serde_json::to_string(&told).unwrap_or_else(|_error| self.to_string())
     }
+}
+
+/// What the system said: the layers above it only repeat that nobody answers.
+fn root(error: &cov_client::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
 }
 
 fn server_said(said: &str, log: &std::path::Path) -> String {

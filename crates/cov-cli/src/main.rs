@@ -3,6 +3,7 @@
 
 mod analysis;
 mod args;
+mod bars;
 mod clock;
 mod commands;
 mod context;
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let code = error.exit_code();
             // Nobody is left to tell if the error stream is closed.
-            writeln!(std::io::stderr(), "{}", error.told(json)).ok();
+            writeln!(std::io::stderr(), "{}", error.told(json).trim_end()).ok();
             code.into()
         }
     }

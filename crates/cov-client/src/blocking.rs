@@ -7,12 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cov_core::asset::AssetAddress;
 use cov_core::ids::{DispatchId, NodeId};
+use cov_core::manifest::ended::Outcome;
 use cov_core::result::{self, Summary};
 use cov_core::trigger::Dictionary;
 use tokio::runtime::{self, Runtime};
 
 use crate::{
-    Accepted, Builder, Dispatch, Error, Event, Filter, Health, Page, Redispatch, Trigger, Workflow,
+    Accepted, Builder, Dispatch, Error, Event, Filter, Health, Imported, Page, Redispatch, Trigger,
+    Workflow,
 };
 
 /// Talks to one server, one call at a time. Cheap to clone; clones share connections and runtime.
@@ -351,6 +353,26 @@ impl Client {
         results_dir: Option<&Path>,
     ) -> Result<PathBuf, Error> {
         self.runtime.block_on(self.inner.save_result(record, results_dir))
+    }
+
+    /// Has a dispatch taken over that ended elsewhere.
+    ///
+    /// # Errors
+    /// As [`crate::Client::import`].
+    ///
+    /// ```no_run
+    /// # fn example(
+    /// #     client: cov_client::blocking::Client,
+    /// #     workflow: cov_client::Workflow,
+    /// #     outcome: cov_core::manifest::ended::Outcome,
+    /// # ) -> Result<(), cov_client::Error> {
+    /// let imported = client.import(&workflow, &outcome)?;
+    /// println!("{} is {}", imported.dispatch_id, imported.status);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn import(&self, workflow: &Workflow, outcome: &Outcome) -> Result<Imported, Error> {
+        self.runtime.block_on(self.inner.import(workflow, outcome))
     }
 
     /// All bytes of an asset, at most `limit` of them.

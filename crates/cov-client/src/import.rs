@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use cov_core::asset::AssetAddress;
 use cov_core::ids::DispatchId;
 use cov_core::manifest::document::MEDIA_TYPE;
 use cov_core::manifest::ended::{EndedDocument, Outcome};
@@ -36,6 +37,30 @@ pub struct Imported {
     pub missing: Vec<MissingAsset>,
 }
 
+/// How much of files goes with one request, if not a single one has more. Bytes.
+const BATCH_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Files of the workflow that are missing, as many as one request takes.
+async fn batch(
+    workflow: &Workflow,
+    missing: &[MissingAsset],
+) -> Result<HashSet<AssetAddress>, Error> {
+    let (mut batch, mut bytes) = (HashSet::new(), 0);
+    for asset in missing {
+        let Ok(key) = asset.key.parse() else { continue };
+        let address = AssetAddress { node: asset.node, key };
+        let Some((path, size)) = workflow.file_of(address) else { continue };
+        bytes += size;
+        if bytes > BATCH_BYTES && !batch.is_empty() {
+            break;
+        }
+        // So that a missing file is told as what it is, and not as a connection that broke.
+        tokio::fs::File::open(path).await.map_err(|source| Error::file(path, source))?;
+        batch.insert(address);
+    }
+    Ok(batch)
+}
+
 impl Client {
     /// Has a dispatch taken over that ended elsewhere. It is kept as it is, under its own id, and
     /// never runs; it can be read and redispatched like any other. Files of the workflow are read
@@ -58,14 +83,22 @@ impl Client {
     /// # }
     /// ```
     pub async fn import(&self, workflow: &Workflow, outcome: &Outcome) -> Result<Imported, Error> {
-        let first = self.send_ended(workflow, outcome, &self.held_of(workflow).await?).await?;
-        if first.missing.is_empty() {
-            return Ok(first);
-        }
-        self.upload_missing(&first.dispatch_id, first.missing, workflow).await?;
+        let held = self.held_of(workflow).await?;
+        let mut imported = self.send_ended(workflow, outcome, &held, &HashSet::new()).await?;
+        let new = imported.new;
         let all: HashSet<u32> = (0..).take(workflow.content_count()).collect();
-        let second = self.send_ended(workflow, outcome, &all).await?;
-        Ok(Imported { new: first.new, ..second })
+        // What tasks left cannot be uploaded one by one, as no client brings it otherwise.
+        while !imported.missing.is_empty() {
+            let (count, batch) = (imported.missing.len(), batch(workflow, &imported.missing).await?);
+            if batch.is_empty() {
+                break;
+            }
+            imported = self.send_ended(workflow, outcome, &all, &batch).await?;
+            if imported.missing.len() >= count {
+                break;
+            }
+        }
+        Ok(Imported { new, ..imported })
     }
 
     async fn send_ended(
@@ -73,8 +106,9 @@ impl Client {
         workflow: &Workflow,
         outcome: &Outcome,
         held: &HashSet<u32>,
+        files_sent: &HashSet<AssetAddress>,
     ) -> Result<Imported, Error> {
-        let (document, bodies) = workflow.document(held);
+        let (document, bodies) = workflow.document(held, files_sent);
         let ended = EndedDocument { workflow: document, outcome: outcome.clone() };
         let text = serde_json::to_vec(&ended).map_err(Error::no_json_form)?;
         let payload = Payload::framed(MEDIA_TYPE, &text, bodies);

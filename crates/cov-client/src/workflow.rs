@@ -137,7 +137,7 @@ impl Workflow {
 
     /// The whole request; `held` are the contents that the server has, by index.
     fn payload(&self, held: &HashSet<u32>) -> Result<Payload, Error> {
-        let (document, bodies) = self.document(held);
+        let (document, bodies) = self.document(held, &HashSet::new());
         let text = serde_json::to_vec(&document).map_err(Error::no_json_form)?;
         Ok(Payload::framed(MEDIA_TYPE, &text, bodies))
     }
@@ -146,8 +146,13 @@ impl Workflow {
         self.bundle.contents().len()
     }
 
-    /// The manifest, and the bytes that belong behind it.
-    pub(crate) fn document(&self, held: &HashSet<u32>) -> (Document, Vec<Part>) {
+    /// The manifest, and the bytes that belong behind it: of contents that are not held, and of the
+    /// files that are sent and not only named.
+    pub(crate) fn document(
+        &self,
+        held: &HashSet<u32>,
+        files_sent: &HashSet<AssetAddress>,
+    ) -> (Document, Vec<Part>) {
         let mut sources = HashMap::new();
         let mut bodies: Vec<Part> = Vec::new();
         let mut sent: HashSet<u32> = HashSet::new();
@@ -166,12 +171,25 @@ impl Workflow {
         manifest.assets.extend(&self.held);
         for (asset, path) in &self.files {
             manifest.assets.push(*asset);
-            sources.insert(asset.address, Source::File(path.clone()));
+            let source = match files_sent.contains(&asset.address) {
+                true => {
+                    bodies.push(Part::File(path.clone(), asset.announced.size));
+                    Source::Body
+                }
+                false => Source::File(path.clone()),
+            };
+            sources.insert(asset.address, source);
         }
         let source_of = |asset: &ManifestAsset| {
             sources.get(&asset.address).cloned().unwrap_or(Source::Elsewhere)
         };
         (Document::of(&manifest, source_of), bodies)
+    }
+
+    /// The path and the size of a file of the workflow.
+    pub(crate) fn file_of(&self, address: AssetAddress) -> Option<(&Path, u64)> {
+        let (asset, path) = self.files.iter().find(|(asset, _)| asset.address == address)?;
+        Some((path, asset.announced.size))
     }
 
     /// The bytes of an asset that the server waits for.
@@ -347,7 +365,7 @@ impl Client {
     }
 
     /// Uploads assets that the server asks for; returns those that the workflow does not have.
-    pub(crate) async fn upload_missing(
+    async fn upload_missing(
         &self,
         dispatch: &DispatchId,
         missing: Vec<MissingAsset>,

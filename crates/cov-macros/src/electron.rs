@@ -88,10 +88,12 @@ fn description(attributes: &Attributes, function: &Function) -> TokenStream {
     let (texts, settings) = (function.texts(), attributes.settings());
     let returned = function.fallible().unwrap_or_else(|| function.returned());
     let kind = quote_spanned!(returned.span()=> <#returned as ::cov::Returned>::KIND);
+    // Where the function stands, and not its attribute: a debugger stops there.
+    let line = quote_spanned!(function.name().span()=> ::core::line!());
     quote! {
         ::cov::macro_support::Electron::new(
             [#name, #label, ::core::file!()],
-            ::core::line!(),
+            #line,
             &[#(#texts),*],
             #kind,
             Self::__run,

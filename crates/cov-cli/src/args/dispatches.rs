@@ -96,6 +96,9 @@ pub(crate) struct Show {
     /// Only nodes in this state; may be repeated
     #[arg(long, short, value_name = "STATUS", value_parser = status, value_delimiter = ',')]
     pub(crate) status: Vec<Status>,
+    /// How many levels of sub-dispatches to show below their nodes
+    #[arg(long, short, value_name = "N", default_value_t = 1)]
+    pub(crate) depth: u32,
 }
 
 /// What to fetch.
@@ -192,13 +195,14 @@ pub(crate) struct Replay {
     /// The node
     #[arg(value_name = "NODE", value_parser = node)]
     pub(crate) node: NodeId,
-    /// Stop at the first line of the function, in Python's debugger; where it raises, too
-    #[arg(long, short)]
+    /// In a debugger, which stops at the first line of the function, and where it raises or
+    /// panics: Python's own, or gdb for Rust. A line of a shell is traced instead
+    #[arg(long, short, visible_alias = "debugger")]
     pub(crate) debug: bool,
-    /// The Python to run it with [default: the active virtual environment, else python3 on PATH]
+    /// The Python for Python tasks [default: the active virtual environment, else python3 on PATH]
     #[arg(long, value_name = "PYTHON", env = "COV_PYTHON", hide_env_values = true)]
     pub(crate) python: Option<PathBuf>,
-    /// Keep function and inputs in this folder, and run nothing
+    /// Write function, inputs and a script that starts the task into this folder, and run nothing
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
 }

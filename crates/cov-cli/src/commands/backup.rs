@@ -1,5 +1,5 @@
-//! `cov backup`: everything that the server in the background keeps, in one file. The file gets
-//! its name when it is whole, checked and on the disk.
+//! `cov backup`: everything that a server keeps, in one file. The file gets its name when it is
+//! whole, checked and on the disk.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -7,35 +7,31 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cov_client::{Client, RetryPolicy};
+use cov_client::Client;
 use cov_core::backup::{Inventory, Reader};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::args::Backup;
+use crate::context::Context;
 use crate::error::{Code, Error};
-use crate::output::{BackedUp, NotRunning, Printer};
-use crate::server_process::State;
+use crate::output::{BackedUp, NotRunning};
 
 /// How long the server may take for its snapshot, and between two pieces.
 const WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 
-pub(super) async fn run(state: &State, backup: &Backup, printer: &Printer) -> Result<Code, Error> {
+pub(super) async fn run(context: &Context, backup: &Backup) -> Result<Code, Error> {
     let Backup { file, force } = backup;
     if !force && file.symlink_metadata().is_ok() {
         return Err(Error::Exists { path: file.clone() });
     }
-    let Some(record) = state.running()? else {
+    let printer = &context.printer;
+    let Some(client) = context.client_for(WAIT_MAX)? else {
         printer.print(&NotRunning {})?;
         return Ok(Code::Unreachable);
     };
-    let client = crate::context::builder(&record.address)
-        .retry(RetryPolicy::never())
-        .try_timeout(WAIT_MAX)
-        .build()
-        .map_err(refused)?;
     let mut unfinished = Unfinished::beside(file)?;
-    let Inventory { contents, bytes } = receive(&client, &mut unfinished).await?;
+    let Inventory { contents, bytes } = receive(context, &client, &mut unfinished).await?;
     unfinished.finish(file, *force)?;
     let file = fs::canonicalize(file).map_err(failed(file))?;
     printer.print(&BackedUp { file, contents, bytes })?;
@@ -43,20 +39,21 @@ pub(super) async fn run(state: &State, backup: &Backup, printer: &Printer) -> Re
 }
 
 /// Writes what the server sends, and checks it.
-async fn receive(client: &Client, unfinished: &mut Unfinished) -> Result<Inventory, Error> {
+async fn receive(
+    context: &Context,
+    client: &Client,
+    unfinished: &mut Unfinished,
+) -> Result<Inventory, Error> {
     let unusable = |source| Error::Backup { source };
-    let mut backup = client.backup().await.map_err(refused)?;
+    let told = |error| context.told(error);
+    let mut backup = client.backup().await.map_err(told)?;
     let mut check = Reader::default();
-    while let Some(bytes) = backup.next().await.map_err(refused)? {
+    while let Some(bytes) = backup.next().await.map_err(told)? {
         let mut unchecked = bytes.as_ref();
         while check.next(&mut unchecked).map_err(unusable)?.is_some() {}
         unfinished.file.write_all(&bytes).map_err(failed(&unfinished.path))?;
     }
     check.finish().map_err(unusable)
-}
-
-fn refused(source: cov_client::Error) -> Error {
-    Error::Refused { what: "the backup", source }
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> Error {

@@ -67,7 +67,9 @@ pub(super) async fn run(context: &Context, dispatch: &Dispatch) -> Result<Code, 
         registered.push(client.register_trigger(&dictionary).await.map_err(told)?.record.id);
     }
     if dispatch.wait {
-        let follow = Follow { context, client: &client, quiet: dispatch.quiet, own_log: None };
+        // What programs read has no words beside it.
+        let quiet = dispatch.quiet || context.printer.is_json();
+        let follow = Follow { context, client: &client, quiet, own_log: None };
         return follow.to_the_end(&accepted.dispatch_id).await;
     }
     let status = accepted.status;

@@ -40,7 +40,10 @@ pub(super) async fn run(context: &Context, ls: &Ls) -> Result<Code, Error> {
     let total = total.unwrap_or_default();
     let shown = dispatches.len();
     let columns = ls.columns.clone();
-    context.printer.print(&Listing { dispatches, total, columns, quiet: ls.quiet })?;
+    let filtered =
+        !ls.status.is_empty() || ls.name.is_some() || ls.since.is_some() || ls.until.is_some();
+    let listing = Listing { dispatches, total, columns, quiet: ls.quiet, filtered };
+    context.printer.print(&listing)?;
     if (shown as u64) < total && screen.is_terminal && !ls.quiet {
         context.printer.aside(&format!("{shown} of {total}; -n 0 lists all"));
     }

@@ -1,24 +1,29 @@
 //! `cov replay`: one task again, in the foreground, with the function and the inputs that it had.
 //! Nothing of it reaches the server.
 
+mod command;
 mod folder;
+mod python;
+mod rust;
+mod start;
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::ExitStatus;
 
 use cov_client::Node;
 use cov_core::asset::{AssetAddress, AssetKey};
+use cov_core::command::{Command, Work};
 use cov_core::graph::{Graph, NodeKind};
 use cov_core::ids::DispatchId;
 use cov_core::transportable::{Encoding, TransportableObject};
-use tokio::process::Command;
+use serde_json::Value;
 
 use self::folder::Folder;
+use self::start::{SCRIPT, Start};
 use crate::args::Replay;
 use crate::context::{Context, Patience};
 use crate::error::{Code, Error};
 use crate::find;
-use crate::server_process::python;
 use crate::view::short;
 
 /// What a function is, as far as running it goes.
@@ -26,7 +31,8 @@ use crate::view::short;
 enum Language {
     Python,
     Rust(String),
-    Command,
+    Command(Box<Command>),
+    Collect,
 }
 
 pub(super) async fn run(context: &Context, asked: &Replay) -> Result<Code, Error> {
@@ -45,17 +51,34 @@ pub(super) async fn run(context: &Context, asked: &Replay) -> Result<Code, Error
     let folder = Folder::make(asked.keep.as_deref())?;
     let inputs = graph.inputs(node.node_id);
     let function = folder.fetch(context, &client, &id, &node, &inputs).await?;
+    let language = language(&function)?;
+    let address = client.address();
+    let mut start = match &language {
+        Language::Python => python::prepare(&folder, &node, &inputs, address, asked)?,
+        Language::Command(command) => {
+            let values = folder.inputs(&inputs).into_iter().map(|(_, path)| path).collect();
+            command::prepare(command, values, folder.path(), (&id, &node), address)?
+        }
+        Language::Rust(_) => {
+            let program = rust::fetch(context, &client, &id, &node, folder.path()).await?;
+            let values = folder.inputs(&inputs);
+            rust::prepare(&program, folder.path(), (&id, &node), values, address)?
+        }
+        Language::Collect => return Err(collects(&node)),
+    };
     if asked.keep.is_some() {
-        let path = folder.path().display();
-        context.printer.aside(&format!("Function and inputs are in {path}."));
+        folder.write(SCRIPT, start.script().as_bytes())?;
+        let script = folder.path().join(SCRIPT);
+        context.printer.aside(&format!("`sh {}` runs the task.", script.display()));
         return Ok(Code::Done);
     }
-    match language(&function)? {
-        Language::Python => {}
-        other => return Err(cannot(&id, &node, &other)),
+    match &language {
+        Language::Rust(electron) if asked.debug => rust::debug(&mut start, electron).await?,
+        Language::Command(_) if asked.debug => command::trace(&mut start)?,
+        _ => {}
     }
-    folder.describe(&node, &inputs, client.address(), asked.debug)?;
-    call(context, &folder, asked).await
+    let status = start.run().await?;
+    ended(context, &language, status, &folder, &start)
 }
 
 /// Only what has a function can be run.
@@ -82,64 +105,85 @@ fn check_kind(id: &DispatchId, node: &Node) -> Result<(), Error> {
 
 /// What the function asset says of itself. JSON names a function, anything else is a pickle.
 fn language(archive: &[u8]) -> Result<Language, Error> {
-    let object = TransportableObject::from_archive(archive).map_err(|error| Error::Impossible {
+    let unreadable = |error: &dyn std::fmt::Display| Error::Impossible {
         said: format!("the function of this node cannot be read: {error}"),
         hint: "`cov db check` says whether stored contents are damaged".to_owned(),
-    })?;
+    };
+    let object = TransportableObject::from_archive(archive).map_err(|error| unreadable(&error))?;
     if object.header.encoding != Encoding::Json {
         return Ok(Language::Python);
     }
-    let document: serde_json::Value = object.to_json().unwrap_or_default();
-    Ok(match (document["electron"].as_str(), &document["command"]) {
-        (Some(name), _) => Language::Rust(name.to_owned()),
-        (None, serde_json::Value::Null) => Language::Python,
-        (None, _) => Language::Command,
-    })
-}
-
-fn cannot(id: &DispatchId, node: &Node, language: &Language) -> Error {
-    let (begin, number) = (short(id), node.node_id);
-    let keep = format!("`cov replay {begin} {number} --keep DIR` writes its inputs into a folder");
-    let (said, hint) = match language {
-        Language::Rust(name) => (
-            format!("node {number} calls `{name}`, which is part of a Rust program"),
-            format!("{keep}; call the function with them in a test of that program"),
-        ),
-        Language::Command | Language::Python => (
-            format!("node {number} is a command, which only the server puts together"),
-            format!("{keep}; function.json there shows the command"),
-        ),
-    };
-    Error::Impossible { said, hint }
-}
-
-async fn call(context: &Context, folder: &Folder, asked: &Replay) -> Result<Code, Error> {
-    let python = asked.python.clone().unwrap_or_else(python::usual);
-    let mut child = Command::new(&python)
-        .arg(folder.script())
-        .arg(folder.path())
-        .stdin(Stdio::inherit())
-        .spawn()
-        .map_err(|source| Error::File { what: "the Python", path: python, source })?;
-    // Python hears of an interrupt too, and ends by itself or shows its debugger.
-    let status = loop {
-        tokio::select! {
-            ended = child.wait() => break ended,
-            _ = tokio::signal::ctrl_c() => {}
-        }
-    };
-    let status = status.map_err(|source| Error::System { what: "the Python", source })?;
-    match status.code() {
-        Some(0) => Ok(Code::Done),
-        Some(_) => {
-            context.printer.aside("It failed here too.");
-            Ok(Code::Failed)
-        }
-        None => Err(Error::Impossible {
-            said: format!("Python was ended by a signal ({status})"),
-            hint: "that is what happened on the server too, if its fault was `runner`".to_owned(),
-        }),
+    let document: Value = object.to_json().map_err(|error| unreadable(&error))?;
+    if let Some(name) = document["electron"].as_str() {
+        return Ok(Language::Rust(name.to_owned()));
     }
+    if document["command"].is_null() && document["collect"].is_null() {
+        return Ok(Language::Python);
+    }
+    match serde_json::from_value(document).map_err(|error| unreadable(&error))? {
+        Work::Command(command) => Ok(Language::Command(Box::new(command))),
+        Work::Collect(_) => Ok(Language::Collect),
+    }
+}
+
+fn collects(node: &Node) -> Error {
+    Error::Impossible {
+        said: format!("node {} only puts the outputs of others together", node.node_id),
+        hint: "replay one of them; `cov show` says which they are".to_owned(),
+    }
+}
+
+/// Says how it ended here, beside what it printed itself.
+fn ended(
+    context: &Context,
+    language: &Language,
+    status: ExitStatus,
+    folder: &Folder,
+    start: &Start,
+) -> Result<Code, Error> {
+    let aside = |text: &str| context.printer.aside(text);
+    let Some(code) = status.code() else {
+        return Err(Error::Impossible {
+            said: format!("it was ended by a signal ({status})"),
+            hint: "that is what happened on the server too, if its fault was `runner`".to_owned(),
+        });
+    };
+    let is_good = match language {
+        Language::Command(command) => {
+            let missing =
+                start.folder.as_deref().and_then(|at| command::missing_output(command, at));
+            match missing {
+                Some(path) if command::is_success(command, code) => {
+                    aside(&format!("It succeeded, but has not written {}.", path.display()));
+                    false
+                }
+                _ => command::is_success(command, code),
+            }
+        }
+        Language::Rust(_) if code == rust::EXIT_NO_SOCKET => {
+            return Err(Error::Impossible {
+                said: "the program cannot run a task in the foreground".to_owned(),
+                hint: "it is built with an earlier version of this project's library".to_owned(),
+            });
+        }
+        Language::Rust(_) => {
+            let output = std::fs::read(folder.path().join(rust::OUTPUT)).ok();
+            let output = output.and_then(|bytes| TransportableObject::from_archive(&bytes).ok());
+            if let Some(output) = output {
+                aside(&format!("it returned {}", output.object_string));
+            }
+            code == 0
+        }
+        Language::Python | Language::Collect => code == 0,
+    };
+    if is_good {
+        if matches!(language, Language::Command(_)) {
+            aside("It succeeded.");
+        }
+        return Ok(Code::Done);
+    }
+    aside(&format!("It failed here too (exit code {code})."));
+    Ok(Code::Failed)
 }
 
 /// Where an asset of a node is put.
@@ -159,15 +203,17 @@ mod tests {
 
     #[test]
     fn functions_say_what_they_are() {
-        let json =
-            |value: serde_json::Value| TransportableObject::from_json(&value).unwrap().to_archive();
+        let json = |value: Value| TransportableObject::from_json(&value).unwrap().to_archive();
         let of = |value| language(&json(value)).unwrap();
         assert_eq!(of(serde_json::json!({"python": "etl:load"})), Language::Python);
         assert_eq!(
             of(serde_json::json!({"electron": "etl::load"})),
             Language::Rust("etl::load".into())
         );
-        assert_eq!(of(serde_json::json!({"command": {"argv": ["true"]}})), Language::Command);
+        let command = of(serde_json::json!({"command": {"argv": ["true"]}}));
+        assert!(matches!(command, Language::Command(command) if command.argv.len() == 1));
+        assert_eq!(of(serde_json::json!({"collect": "list"})), Language::Collect);
+        assert!(language(&json(serde_json::json!({"command": {"argv": 1}}))).is_err());
         let mut pickle = TransportableObject::from_json(&1).unwrap();
         pickle.header.encoding = Encoding::Cloudpickle;
         assert_eq!(language(&pickle.to_archive()).unwrap(), Language::Python);

@@ -5,6 +5,8 @@ mod follow;
 mod keep;
 mod private;
 
+use std::path::PathBuf;
+
 use cov_cli::workflow::Workflow;
 use cov_client::{Client, Redispatch};
 use cov_core::ids::DispatchId;
@@ -21,6 +23,9 @@ use crate::args::Run;
 use crate::context::Context;
 use crate::error::{Code, Error};
 use crate::output::{Report, Screen};
+
+/// What the server of a run says, in the folder of the run.
+const LOG: &str = "server.log";
 
 /// What would run.
 #[derive(Debug, Serialize)]
@@ -52,12 +57,14 @@ pub(super) async fn run(context: &Context, run: &Run) -> Result<Code, Error> {
         context.printer.raw(format!("{schema}\n").as_bytes())?;
         return Ok(Code::Done);
     }
+    // What programs read has no words beside it.
+    let quiet = run.quiet || context.printer.is_json();
     let read = match &run.file {
         Some(file) => Some(load(file)?),
         None => None,
     };
     let plan = match &read {
-        Some((workflow, disk)) => Some(planned(workflow, disk, run)?),
+        Some((workflow, disk)) => Some(planned(workflow, disk, run, quiet)?),
         None => None,
     };
     if run.check {
@@ -75,14 +82,46 @@ pub(super) async fn run(context: &Context, run: &Run) -> Result<Code, Error> {
     server.stop().await;
     match &outcome {
         Ok(Code::Done) => keep.done(),
-        Ok(_) | Err(_) => keep.left(run.quiet),
+        Ok(_) | Err(_) => tell_of_folder(context, keep, run.quiet)?,
     }
     outcome
 }
 
-fn planned(workflow: &Workflow, disk: &Disk, run: &Run) -> Result<cov_cli::workflow::Plan, Error> {
+/// Says where a run can be gone on with.
+fn tell_of_folder(context: &Context, keep: Keep, quiet: bool) -> Result<(), Error> {
+    let Some(folder) = keep.left() else { return Ok(()) };
+    match (context.printer.is_json(), quiet) {
+        (_, true) => {}
+        (true, false) => context.printer.print(&Kept { folder })?,
+        (false, false) => {
+            follow::say(&format!("go on with it: cov run --resume {}", folder.display()));
+        }
+    }
+    Ok(())
+}
+
+/// A run left its folder.
+#[derive(Debug, Serialize)]
+struct Kept {
+    folder: PathBuf,
+}
+
+impl Report for Kept {
+    const EVENT: &'static str = "kept";
+
+    fn text(&self, _screen: &Screen) -> String {
+        self.folder.display().to_string()
+    }
+}
+
+fn planned(
+    workflow: &Workflow,
+    disk: &Disk,
+    run: &Run,
+    quiet: bool,
+) -> Result<cov_cli::workflow::Plan, Error> {
     let plan = workflow.plan(&run.set, disk).map_err(Error::workflow)?;
-    if !plan.triggers.is_empty() && !run.check && !run.quiet {
+    if !plan.triggers.is_empty() && !run.check && !quiet {
         follow::say("its triggers are for `cov dispatch`; this runs it once, now");
     }
     Ok(plan)
@@ -104,7 +143,7 @@ async fn on_server(
     let dispatch = match (earlier, plan) {
         (Some(Record { dispatch_id, .. }), None) => go_on(&client, dispatch_id).await,
         (Some(Record { dispatch_id, .. }), Some(plan)) => {
-            settle(&client, &dispatch_id).await?;
+            settle(&client, keep, &dispatch_id).await?;
             let sent = client.redispatch_as(&dispatch_id, &plan.bundle.into(), true).await;
             sent.map(|accepted| accepted.dispatch_id)
         }
@@ -121,10 +160,15 @@ async fn on_server(
             });
         }
     };
-    let dispatch = dispatch.map_err(|source| Error::Refused { what: "the run", source })?;
+    let dispatch = dispatch.map_err(|source| refused(keep, source))?;
     keep.remember(&dispatch, run)?;
-    let log = keep.folder().join("server.log");
-    let follow = Follow { context, client: &client, quiet: run.quiet, own_log: Some(&log) };
+    let log = keep.folder().join(LOG);
+    let follow = Follow {
+        context,
+        client: &client,
+        quiet: run.quiet || context.printer.is_json(),
+        own_log: Some(&log),
+    };
     follow.to_the_end(&dispatch).await
 }
 
@@ -141,7 +185,7 @@ async fn go_on(client: &Client, dispatch: DispatchId) -> Result<DispatchId, cov_
 }
 
 /// Has a dispatch end, so that another one can take its place.
-async fn settle(client: &Client, dispatch: &DispatchId) -> Result<(), Error> {
+async fn settle(client: &Client, keep: &Keep, dispatch: &DispatchId) -> Result<(), Error> {
     let settled = async {
         if !client.summary(dispatch, false).await?.status.is_terminal() {
             client.cancel(dispatch, &[]).await?;
@@ -152,6 +196,12 @@ async fn settle(client: &Client, dispatch: &DispatchId) -> Result<(), Error> {
     match settled.await {
         // It was never sent.
         Err(error) if cov_client::Error::kind(&error) == cov_client::Kind::NotFound => Ok(()),
-        settled => settled.map_err(|source| Error::Refused { what: "the run", source }),
+        settled => settled.map_err(|source| refused(keep, source)),
     }
+}
+
+fn refused(keep: &Keep, source: cov_client::Error) -> Error {
+    let log = keep.folder().join(LOG);
+    let hint = format!("the log of its server is {}", log.display());
+    Error::Refused { what: "the run", hint, source }
 }

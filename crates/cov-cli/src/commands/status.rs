@@ -14,7 +14,7 @@ pub(super) async fn run(state: &State, printer: &Printer) -> Result<Code, Error>
     };
     let running = ask(&client(&record)?, &record)
         .await
-        .map_err(|source| Error::NoAnswer { pid: record.pid, source })?;
+        .map_err(|source| Error::no_answer(record.pid, source))?;
     printer.print(&running)?;
     Ok(Code::Done)
 }

@@ -79,10 +79,11 @@ async fn list(context: &Context, client: &Client, asked: &TriggersLs) -> Result<
         "stopped" => TriggerState::Stopped,
         _ => TriggerState::Active,
     });
+    let filtered = dispatch_id.is_some() || state.is_some();
     let filter = TriggerFilter { dispatch_id, state, limit: asked.limit, cursor: None };
     let page = client.triggers(&filter).await.map_err(|error| context.told(error))?;
     let more = page.cursor.is_some();
-    context.printer.print(&TriggerListing { triggers: page.triggers, more })
+    context.printer.print(&TriggerListing { triggers: page.triggers, more, filtered })
 }
 
 /// The dictionary that describes a new trigger.

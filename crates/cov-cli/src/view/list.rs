@@ -20,6 +20,9 @@ pub(crate) struct Listing {
     pub(crate) columns: Vec<Column>,
     #[serde(skip)]
     pub(crate) quiet: bool,
+    /// Not all dispatches were asked for.
+    #[serde(skip)]
+    pub(crate) filtered: bool,
 }
 
 impl Report for Listing {
@@ -32,8 +35,14 @@ impl Report for Listing {
             return ids.join("\n");
         }
         if self.dispatches.is_empty() {
-            let none =
-                if self.total == 0 { "No dispatch matches." } else { "Nothing is to be listed." };
+            let none = match (self.total, self.filtered) {
+                (0, true) => "No dispatch matches.",
+                (0, false) => {
+                    "There is no dispatch yet: `cov run` and `cov dispatch` make one of a file, the \
+                     SDK one of a lattice."
+                }
+                _ => "Nothing is to be listed.",
+            };
             return if screen.is_terminal { none.to_owned() } else { String::new() };
         }
         let head = self.columns.iter().map(|column| heading(*column).to_owned()).collect();
@@ -137,7 +146,13 @@ mod tests {
             Column::Took,
             Column::Created,
         ];
-        Listing { dispatches: vec![waiting, running, failed], total: 134, columns, quiet: false }
+        Listing {
+            dispatches: vec![waiting, running, failed],
+            total: 134,
+            columns,
+            quiet: false,
+            filtered: true,
+        }
     }
 
     #[test]
@@ -179,6 +194,8 @@ mod tests {
     fn nothing_is_said_in_a_sentence_to_people_and_in_no_line_to_programs() {
         let empty = Listing { dispatches: Vec::new(), total: 0, ..listing() };
         assert_eq!(empty.text(&Screen::for_tests(80)), "No dispatch matches.");
+        let none = Listing { filtered: false, dispatches: Vec::new(), total: 0, ..listing() };
+        assert!(none.text(&Screen::for_tests(80)).starts_with("There is no dispatch yet"));
         assert_eq!(empty.text(&Screen::pipe()), "");
     }
 

@@ -11,6 +11,7 @@ use cov_core::status::Status;
 use cov_core::time::Timestamp;
 use serde::Serialize;
 
+use super::short;
 use super::tree::name_of;
 use crate::output::units::{clock, count, duration};
 use crate::output::{Report, Screen, Tone};
@@ -254,16 +255,23 @@ impl Ended {
     }
 }
 
+impl Ended {
+    /// How it ended, in one line.
+    pub(crate) fn line(&self, screen: &Screen) -> String {
+        let span = self.took_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let span = span.map_or(String::new(), |span| format!(" after {}", duration(span)));
+        let nodes = count(self.node_count, "node");
+        let (begin, status) = (short(&self.dispatch_id), screen.status(self.status));
+        format!("{} {begin} {status}{span}, {nodes}", self.name)
+    }
+}
+
 impl Report for Ended {
     const EVENT: &'static str = "ended";
 
     fn text(&self, screen: &Screen) -> String {
-        let span = self.took_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let span = span.map_or(String::new(), |span| format!(" after {}", duration(span)));
-        let id = self.dispatch_id.as_str();
-        let begin: String = id.chars().take(8).collect();
-        let nodes = count(self.node_count, "node");
-        let line = format!("{} {} {}{span}, {nodes}", self.name, begin, screen.status(self.status));
+        let begin = short(&self.dispatch_id);
+        let line = self.line(screen);
         match self.status {
             Status::Failed => {
                 // The first line only says that tasks have failed.

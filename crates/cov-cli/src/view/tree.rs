@@ -9,6 +9,7 @@ use cov_client::{Dispatch, Node};
 use cov_core::error::Fault;
 use cov_core::graph::{Edge, NodeKind};
 use cov_core::status::Status;
+use cov_core::time::Timestamp;
 use serde::Serialize;
 
 use super::short;
@@ -22,6 +23,9 @@ const EQUALS_MIN: usize = 4;
 /// Larger graphs are shown by name and not as a tree, unless all of it is asked for.
 const TREE_NODES_MAX: usize = 2_000;
 
+/// Sub-dispatches that are larger are not drawn, unless all of it is asked for.
+const SUB_DISPATCH_NODES_MAX: usize = 200;
+
 /// The executor of commands.
 pub(crate) const COMMANDS: &str = "command";
 
@@ -31,6 +35,8 @@ pub(crate) struct Shown {
     #[serde(flatten)]
     pub(crate) dispatch: Dispatch,
     pub(crate) edges: Vec<Edge>,
+    /// Those of its nodes, as far as they are shown.
+    pub(crate) sub_dispatches: Vec<Shown>,
     /// Every node is shown.
     #[serde(skip)]
     pub(crate) all: bool,
@@ -55,7 +61,7 @@ impl Report for Shown {
         } else if is_large {
             return format!("{}\n\n{}", heading(&self.dispatch, screen), self.by_name(screen));
         } else {
-            Tree::of(self, &analysis, visible).draw(&mut table);
+            Tree::of(self, &analysis).draw(&mut table, "", screen.now);
         }
         let heading = heading(&self.dispatch, screen);
         match (table.is_empty(), self.statuses.is_empty()) {
@@ -71,7 +77,7 @@ impl Shown {
     fn by_name(&self, screen: &Screen) -> String {
         let mut names: BTreeMap<&str, BTreeMap<Status, usize>> = BTreeMap::new();
         for node in self.dispatch.nodes.iter().filter(|node| node.kind != NodeKind::Parameter) {
-            *names.entry(name_of(node)).or_default().entry(node.status).or_default() += 1;
+            *names.entry(family(name_of(node))).or_default().entry(node.status).or_default() += 1;
         }
         let mut table = Table::new(["NODES", "NAME", "STATES"]);
         for (name, states) in names {
@@ -128,6 +134,14 @@ pub(crate) fn name_of(node: &Node) -> &str {
     match node.kind {
         NodeKind::Postprocess => "result",
         _ => &node.name,
+    }
+}
+
+/// What the instances of a repeated task have in common: the name in front of the brackets.
+fn family(name: &str) -> &str {
+    match name.split_once('[') {
+        Some((family, rest)) if !family.is_empty() && rest.ends_with(']') => family,
+        _ => name,
     }
 }
 
@@ -191,6 +205,7 @@ fn cells(label: &str, node: &Node, analysis: &Analysis) -> [Cell; 4] {
 /// Which node stands below which.
 struct Tree<'a> {
     nodes: &'a [Node],
+    sub_dispatches: &'a [Shown],
     analysis: &'a Analysis,
     roots: Vec<usize>,
     below: Vec<Vec<usize>>,
@@ -198,11 +213,13 @@ struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    fn of(shown: &'a Shown, analysis: &'a Analysis, visible: impl Fn(&Node) -> bool) -> Self {
+    fn of(shown: &'a Shown, analysis: &'a Analysis) -> Self {
         let nodes = &shown.dispatch.nodes;
+        let visible = |node: &Node| shown.all || node.kind != NodeKind::Parameter;
         let mut place: Vec<Option<(Option<usize>, usize)>> = vec![None; nodes.len()];
         let mut tree = Self {
             nodes,
+            sub_dispatches: &shown.sub_dispatches,
             analysis,
             roots: Vec::new(),
             below: vec![Vec::new(); nodes.len()],
@@ -225,7 +242,8 @@ impl<'a> Tree<'a> {
         tree
     }
 
-    fn draw(&self, table: &mut Table) {
+    /// Draws it, each line behind `margin`.
+    fn draw(&self, table: &mut Table, margin: &str, now: Timestamp) {
         // An own stack: a chain may be longer than a thread's.
         let mut stack: Vec<(Vec<usize>, String, String)> = Vec::new();
         let begin = |nodes: &[usize], inside: &str, stack: &mut Vec<_>| {
@@ -245,21 +263,35 @@ impl<'a> Tree<'a> {
             // Several begins are no branches of anything.
             2.. => {
                 for group in self.grouped(&self.roots).into_iter().rev() {
-                    stack.push((group, String::new(), "  ".to_owned()));
+                    stack.push((group, margin.to_owned(), format!("{margin}  ")));
                 }
             }
-            _ => begin(&self.roots, "", &mut stack),
+            _ => begin(&self.roots, margin, &mut stack),
         }
         while let Some((group, lead, rest)) = stack.pop() {
             match group.as_slice() {
                 [one] => {
                     let node = &self.nodes[*one];
                     table.row(cells(&label(&lead, node), node, self.analysis));
+                    if let Some(below) = self.below_node(node) {
+                        let analysis = analyse(&below.dispatch, &below.edges, now);
+                        let margin = format!("{rest}  ╎ ");
+                        Tree::of(below, &analysis).draw(table, &margin, now);
+                    }
                     begin(&self.below[*one], &rest, &mut stack);
                 }
                 several => table.row(self.equals(several, &lead)),
             }
         }
+    }
+
+    /// The sub-dispatch of a node, if it is shown.
+    fn below_node(&self, node: &Node) -> Option<&'a Shown> {
+        let id = node.sub_dispatch_id.as_ref()?;
+        let shown = self.sub_dispatches.iter();
+        let small =
+            |shown: &&Shown| shown.all || shown.dispatch.nodes.len() <= SUB_DISPATCH_NODES_MAX;
+        shown.filter(small).find(|shown| shown.dispatch.summary.dispatch_id == *id)
     }
 
     /// Nodes side by side, those that are alike together.
@@ -272,7 +304,7 @@ impl<'a> Tree<'a> {
         let mut groups: Vec<Vec<usize>> = Vec::new();
         let mut known: BTreeMap<(&str, Status), usize> = BTreeMap::new();
         for node in nodes {
-            let key = (self.nodes[node].name.as_str(), self.nodes[node].status);
+            let key = (family(&self.nodes[node].name), self.nodes[node].status);
             let is_leaf = self.below[node].is_empty();
             match known.get(&key).filter(|_| is_leaf) {
                 Some(group) => groups[*group].push(node),
@@ -300,7 +332,7 @@ impl<'a> Tree<'a> {
         let median = times.get(times.len() / 2).copied().map_or(String::new(), duration);
         let longest = times.last().filter(|_| times.len() > 1).copied().map(duration);
         let longest = longest.map_or(String::new(), |longest| format!("each; longest {longest}"));
-        let name = name_of(first);
+        let name = family(name_of(first));
         [
             format!("{lead}{}…{} {name} ×{}", first.node_id, last.node_id, group.len()).into(),
             status_cell(first.status),
@@ -338,7 +370,48 @@ mod tests {
     use crate::view::samples;
 
     fn shown((dispatch, edges): (Dispatch, Vec<Edge>)) -> Shown {
-        Shown { dispatch, edges, all: false, statuses: Vec::new() }
+        Shown { dispatch, edges, sub_dispatches: Vec::new(), all: false, statuses: Vec::new() }
+    }
+
+    #[test]
+    fn sub_dispatches_stand_below_their_nodes() {
+        let mut outer = shown(samples::etl());
+        let mut middle = shown(samples::failed());
+        let inner = shown(samples::fan(5));
+        let under = |shown: &mut Shown, node: usize, below: Shown, id: &str| {
+            let mut below = below;
+            below.dispatch.summary.dispatch_id = id.parse().unwrap();
+            shown.dispatch.nodes[node].kind = NodeKind::Sublattice;
+            shown.dispatch.nodes[node].sub_dispatch_id = Some(id.parse().unwrap());
+            shown.sub_dispatches.push(below);
+        };
+        under(&mut middle, 4, inner, "c2222222-0000");
+        under(&mut outer, 2, middle, "b1111111-0000");
+        assert_snapshot!(outer.text(&Screen::for_tests(100)), @"
+        etl  3f2a9c10-7d1e-4a53-9a8e-0c51e7a1b2d3
+        COMPLETED after 19.9 s, 6 of 6 nodes complete, registered 3 min ago
+
+        NODE                            STATUS      TOOK
+        1 load                          COMPLETED  2.0 s
+        ├─ 2 parse                      COMPLETED  1.9 s  sub-dispatch b1111111
+        │    ╎ 1 load                   COMPLETED  2.0 s
+        │    ╎ ├─ 2 parse               COMPLETED  1.9 s
+        │    ╎ ├─ 3 parse               FAILED     6.0 s  your code, 2 attempts
+        │    ╎ └─ 4 train               –                 sub-dispatch c2222222
+        │    ╎      ╎ 0 split           COMPLETED  1.0 s
+        │    ╎      ╎ ├─ 1…5 square ×4  COMPLETED  40 ms  each; longest 50 ms
+        │    ╎      ╎ ├─ 3 square       FAILED     30 ms
+        │    ╎      ╎ └─ 6 sum          –
+        │    ╎      ╎    7 result       –
+        │    ╎    5 result              –
+        ├─ 3 parse                      COMPLETED  6.0 s  3 attempts
+        └─ 4 train                      COMPLETED  7.6 s
+           5 result                     COMPLETED  90 ms
+        ");
+        let line: serde_json::Value = serde_json::from_str(&json_line(&outer).unwrap()).unwrap();
+        let below = &line["sub_dispatches"][0]["sub_dispatches"][0];
+        assert_eq!(below["dispatch_id"], "c2222222-0000");
+        assert_eq!(below["sub_dispatches"], serde_json::json!([]));
     }
 
     #[test]
@@ -406,6 +479,17 @@ mod tests {
         ");
         fan.statuses = vec![Status::Cancelled];
         assert!(fan.text(&screen).ends_with("No node is in this state."));
+    }
+
+    #[test]
+    fn instances_of_a_repeated_task_are_equals() {
+        let screen = Screen::for_tests(100);
+        let mut fan = shown(samples::fan(9));
+        for node in fan.dispatch.nodes.iter_mut().filter(|node| node.name == "square") {
+            node.name = format!("square[a b,{}]", node.node_id);
+        }
+        let text = fan.text(&screen);
+        assert!(text.contains("1…9 square ×8 ") && text.contains("3 square[a b,3] "), "{text}");
     }
 
     #[test]

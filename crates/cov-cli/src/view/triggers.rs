@@ -16,6 +16,9 @@ pub(crate) struct TriggerListing {
     pub(crate) triggers: Vec<Trigger>,
     /// There are more.
     pub(crate) more: bool,
+    /// Not all triggers were asked for.
+    #[serde(skip)]
+    pub(crate) filtered: bool,
 }
 
 impl Report for TriggerListing {
@@ -24,7 +27,10 @@ impl Report for TriggerListing {
     fn text(&self, screen: &Screen) -> String {
         if self.triggers.is_empty() {
             return if screen.is_terminal {
-                "No trigger matches.".to_owned()
+                match self.filtered {
+                    true => "No trigger matches.".to_owned(),
+                    false => "There is no trigger: `cov triggers add` adds one.".to_owned(),
+                }
             } else {
                 String::new()
             };
@@ -357,7 +363,7 @@ mod tests {
             since: at(-60_000),
             next_try: None,
         });
-        TriggerListing { triggers: vec![cron, dir, table], more: true }
+        TriggerListing { triggers: vec![cron, dir, table], more: true, filtered: false }
     }
 
     #[test]

@@ -15,7 +15,11 @@ mod place;
 #[cfg(test)]
 mod purge;
 #[cfg(test)]
+mod remote;
+#[cfg(test)]
 mod replay;
+#[cfg(test)]
+mod shapes;
 #[cfg(test)]
 mod terminal;
 #[cfg(test)]

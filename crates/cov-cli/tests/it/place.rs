@@ -112,6 +112,20 @@ fn build_server() {
     assert!(built.unwrap().success() && server().is_file(), "cargo build -p cov-server");
 }
 
+/// A program with Rust electrons, which dispatches itself to the server that it is told of.
+pub(crate) fn program() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_cov")).with_file_name("examples").join("served");
+    if !program.is_file() {
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "cov", "--features", "client"])
+            .args(["--example", "served"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status();
+        assert!(built.unwrap().success() && program.is_file(), "cargo build -p cov --examples");
+    }
+    program
+}
+
 pub(crate) fn server() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_cov")).with_file_name("cov-server")
 }

@@ -10,7 +10,11 @@ fn a_running_server_is_purged() {
     assert_eq!(place.cov("purge --older-than 30d").code, 3);
     assert_eq!(place.cov("purge --older-than 30").code, 2);
     assert_eq!(place.cov("purge --older-than 1d --status RUNNING").code, 2);
+    let named = place.cov("purge --older-than 30d --server http://127.0.0.1:1");
+    assert_eq!(named.code, 3, "the server that is named, and no other: {}", named.errors);
     assert_eq!(place.cov("start").code, 0);
+    let named = place.cov("purge --older-than 30d --server http://127.0.0.1:1");
+    assert_eq!(named.code, 3, "{}", named.errors);
     let dry = place.cov("purge --older-than 30d --status COMPLETED --dry-run");
     assert_eq!(dry.code, 0, "{}", dry.errors);
     assert_snapshot!(dry.out, @"Would remove 0 dispatches and 0 contents of 0 B.");

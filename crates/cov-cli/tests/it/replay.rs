@@ -1,11 +1,11 @@
-//! One task again, in the foreground, with a real Python.
+//! One task again, in the foreground: with a real Python, in a real program, as a command.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use crate::dispatches::{run, served};
-use crate::place::{Place, Said};
+use crate::dispatches::{json, run, served};
+use crate::place::{Place, Said, program};
 
 /// A task that only fails for an odd number, and what comes before it.
 const FLOW: &str = r#"
@@ -92,8 +92,118 @@ fn what_cannot_be_run_here_says_why() {
     let kept = replay(&place, "@ 1 --keep kept", "");
     assert_eq!(kept.code, 0, "{}", kept.errors);
     assert_eq!(std::fs::read_to_string(place.path("kept/input-0.json")).unwrap(), "17");
-    let served = served();
-    run(&served, "name = \"hi\"\n[tasks.hi]\nrun = \"echo hi\"\n");
-    let command = replay(&served, "@ 0", "");
-    assert!(command.errors.contains("is a command"), "{}", command.errors);
+    assert!(place.path("kept/run.sh").is_file(), "how to run it");
+}
+
+/// A command with everything that a command can have.
+const COMMANDS: &str = r#"
+name = "commands"
+[tasks.rows]
+run = "seq 3"
+[tasks.sum]
+run = "awk '{ s += $1 } END { print s, ENVIRON[\"UNIT\"] }' ${{ tasks.rows.file }} - > sum.txt; cat sum.txt >&2"
+env = { UNIT = "rows of '${{ tasks.rows }}'" }
+stdin = "${{ tasks.rows }}"
+output = { file = "sum.txt" }
+[tasks.odd]
+run = ["sh", "-c", "echo $COV_NODE_ID; exit ${{ tasks.rows }}", "${{ tasks.sum }}"]
+success = [2]
+"#;
+
+#[test]
+fn a_command_runs_again_as_it_was_put_together() {
+    let place = served();
+    let (_, code) = run(&place, COMMANDS);
+    assert_eq!(code, 1, "the last one exits with the wrong code");
+    let printed = |node| {
+        let line = format!("logs @ {node} --stderr");
+        String::from_utf8(place.command(&line).output().unwrap().stdout).unwrap()
+    };
+    let sum = replay(&place, "@ 1", "");
+    assert_eq!((sum.code, &sum.errors), (0, &printed(1)), "as on the server");
+    assert!(sum.errors.starts_with("12 rows of '1"), "{}", sum.errors);
+    let odd = replay(&place, "@ 2", "");
+    assert_eq!((odd.code, odd.out.as_str()), (1, "2\n"), "{}", odd.errors);
+
+    let traced = replay(&place, "@ 1 --debug", "");
+    assert!(traced.errors.contains("+ awk"), "{}", traced.errors);
+    let kept = replay(&place, "@ 1 --keep kept", "");
+    assert_eq!(kept.code, 0, "{}", kept.errors);
+    let script = std::process::Command::new("sh").arg(place.path("kept/run.sh")).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&script.stderr), sum.errors);
+    assert!(place.path("kept/work/sum.txt").is_file());
+    let result = replay(&place, "@ 3", "");
+    assert!(result.code == 1 && result.errors.contains("no inputs yet"), "{}", result.errors);
+}
+
+#[test]
+fn what_only_puts_values_together_is_not_run() {
+    let place = served();
+    run(&place, "name = \"hi\"\n[tasks.hi]\nrun = [\"echo\", \"hi\"]\n");
+    let collects = replay(&place, "@ 1", "");
+    assert!(collects.code == 1 && collects.errors.contains("puts the outputs"), "{collects:?}");
+    let traced = replay(&place, "@ 0 --debug", "");
+    assert!(traced.code == 0 || traced.errors.contains("no line for a shell"), "{traced:?}");
+}
+
+/// A server, and a dispatch of a Rust program with a sub-dispatch.
+pub(crate) fn rust() -> Place {
+    let place = served();
+    let address = place.status()["address"].as_str().unwrap().to_owned();
+    let ran = std::process::Command::new(program()).arg(address).output().unwrap();
+    assert_eq!(ran.stdout, b"145\n", "{}", String::from_utf8_lossy(&ran.stderr));
+    place
+}
+
+/// The node of this name, in the newest dispatch or the one below it.
+fn node(place: &Place, dispatch: &str, name: &str) -> u64 {
+    let shown = json(place, &format!("show {dispatch}"));
+    let nodes = shown["nodes"].as_array().unwrap().iter();
+    let found = nodes.clone().find(|node| node["name"] == name && node["kind"] == "task");
+    found.unwrap_or_else(|| panic!("{shown}"))["node_id"].as_u64().unwrap()
+}
+
+#[test]
+fn an_electron_runs_again_in_its_program() {
+    let place = rust();
+    let total = node(&place, "@", "total");
+    let said = replay(&place, &format!("@ {total}"), "");
+    assert_eq!(said.code, 0, "{}", said.errors);
+    let kept = replay(&place, &format!("@ {total} --keep kept"), "");
+    assert_eq!(kept.code, 0, "{}", kept.errors);
+    let script = std::process::Command::new("sh").arg(place.path("kept/run.sh")).output().unwrap();
+    assert!(script.status.success(), "{script:?}");
+    let output = std::fs::read(place.path("kept/attempt-0000000000000000.output")).unwrap();
+    assert!(String::from_utf8_lossy(&output).contains("145"), "what it returned is kept");
+
+    // A dispatch that an electron built names the program of that electron.
+    let shown = json(&place, "show @");
+    let below = shown["nodes"].as_array().unwrap().iter();
+    let below = below.clone().find_map(|node| node["sub_dispatch_id"].as_str()).unwrap();
+    let add = node(&place, below, "add");
+    let said = replay(&place, &format!("{below} {add}"), "");
+    assert_eq!(said.code, 0, "{}", said.errors);
+}
+
+#[test]
+fn a_debugger_stops_at_the_electron_or_its_absence_is_told() {
+    let place = rust();
+    let total = node(&place, "@", "total");
+    let mut command = place.command(&format!("replay @ {total} --debug"));
+    let without = place.said(&command.env("PATH", "/nowhere").output().unwrap());
+    assert_eq!(without.code, 1);
+    assert!(without.errors.contains("install gdb"), "{}", without.errors);
+    let paths = std::env::var_os("PATH").unwrap();
+    if !std::env::split_paths(&paths).any(|folder| folder.join("gdb").is_file()) {
+        return;
+    }
+    let mut command = place.command(&format!("replay @ {total} --debug"));
+    command.env("PATH", paths).env("COV_PYTHON", python());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"info args\ncontinue\nquit\n").unwrap();
+    let said = place.said(&child.wait_with_output().unwrap());
+    // Arguments may be optimised away; the place is the function's own line.
+    assert!(said.out.contains("fn total(numbers"), "{}\n{}", said.out, said.errors);
+    assert!(said.out.contains("exited normally"), "{}\n{}", said.out, said.errors);
 }

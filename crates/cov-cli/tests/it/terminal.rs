@@ -1,6 +1,6 @@
 //! A session in a real pseudo-terminal: what a person sees on the screen, while it changes.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Write};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
@@ -16,6 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// second.
 const PIECES_MAX: usize = 600;
 
+/// Runs a program, tells how it ended between two marks, and stays until a line is typed. A terminal
+/// whose session ends drops what nobody has read yet.
+const STAY: &str = r#"trap : INT; "$@"; printf '\001%s\002' "$?"; read -r _"#;
+
 /// Two tasks wait for a file; the third comes behind them.
 fn gated_flow(place: &Place) -> String {
     let go = place.path("go");
@@ -29,6 +33,7 @@ fn gated_flow(place: &Place) -> String {
 /// A program in a terminal, and the screen of it.
 struct Terminal {
     master: Box<dyn MasterPty + Send>,
+    keyboard: Box<dyn Write + Send>,
     child: Box<dyn Child + Send + Sync>,
     output: Receiver<Vec<u8>>,
     screen: vt100::Parser,
@@ -39,7 +44,8 @@ impl Terminal {
     fn open(place: &Place, line: &str, columns: u16, colors: bool) -> Self {
         let size = PtySize { rows: 24, cols: columns, pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).unwrap();
-        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_cov"));
+        let mut command = CommandBuilder::new("/bin/sh");
+        command.args(["-c", STAY, "sh", env!("CARGO_BIN_EXE_cov")]);
         command.args(line.split_ascii_whitespace());
         command.env_clear();
         command.env("HOME", place.path(""));
@@ -63,7 +69,15 @@ impl Terminal {
             }
         });
         let screen = vt100::Parser::new(24, columns, 200);
-        Self { master: pair.master, child, output, screen, raw: Vec::new() }
+        let keyboard = pair.master.take_writer().unwrap();
+        Self { master: pair.master, keyboard, child, output, screen, raw: Vec::new() }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        // What the shell says stands behind all that the program has drawn.
+        let drawn = bytes.split(|byte| *byte == 1).next().unwrap_or_default();
+        self.screen.process(drawn);
+        self.raw.extend(bytes);
     }
 
     fn contents(&self) -> String {
@@ -77,8 +91,7 @@ impl Terminal {
                 return;
             }
             let Ok(bytes) = self.output.recv_timeout(PATIENCE) else { break };
-            self.screen.process(&bytes);
-            self.raw.extend(bytes);
+            self.take(&bytes);
         }
         panic!("{what}: the screen shows\n{}", self.contents());
     }
@@ -86,14 +99,22 @@ impl Terminal {
     /// Reads to the end; the exit code.
     fn end(&mut self) -> u32 {
         for _ in 0..PIECES_MAX {
+            if let Some(code) = self.code() {
+                self.type_in(b"\n");
+                self.child.wait().unwrap();
+                return code;
+            }
             let Ok(bytes) = self.output.recv_timeout(PATIENCE) else { break };
-            self.screen.process(&bytes);
-            self.raw.extend(bytes);
+            self.take(&bytes);
         }
-        if self.child.try_wait().unwrap().is_none() && self.output.recv_timeout(PATIENCE).is_ok() {
-            panic!("it does not end: the screen shows\n{}", self.contents());
-        }
-        self.child.wait().unwrap().exit_code()
+        panic!("it does not end: the screen shows\n{}", self.contents());
+    }
+
+    /// The exit code, once it was told.
+    fn code(&self) -> Option<u32> {
+        let begin = self.raw.iter().rposition(|byte| *byte == 1)?;
+        let told = self.raw[begin..].strip_suffix(b"\x02")?;
+        str::from_utf8(&told[1..]).ok()?.parse().ok()
     }
 
     fn resize(&mut self, columns: u16) {
@@ -103,7 +124,7 @@ impl Terminal {
     }
 
     fn type_in(&mut self, bytes: &[u8]) {
-        self.master.take_writer().unwrap().write_all(bytes).unwrap();
+        self.keyboard.write_all(bytes).unwrap();
     }
 }
 
@@ -137,6 +158,33 @@ fn progress_is_drawn_and_gives_way_to_what_came_of_it() {
     let last = terminal.contents();
     assert!(last.contains("COMPLETED") && last.contains("shows what it returned"), "{last}");
     assert!(!last.contains('╌') && !last.contains("running"), "no bar is left:\n{last}");
+}
+
+#[test]
+fn a_run_is_drawn_as_it_goes_and_leaves_its_result() {
+    let place = Place::new();
+    std::fs::write(place.path("gated.toml"), gated_flow(&place)).unwrap();
+    let mut terminal = Terminal::open(&place, "run gated.toml --workers 2", 100, true);
+    terminal.until("both tasks are drawn", |screen| {
+        screen.contains("0 first") && screen.contains("1 second") && screen.contains('╌')
+    });
+    std::fs::write(place.path("go"), "").unwrap();
+    assert_eq!(terminal.end(), 0);
+    let last = terminal.contents();
+    assert!(last.contains("COMPLETED after") && last.contains("\ndone"), "{last}");
+    assert!(!last.contains('╌') && !last.contains("running"), "no bar is left:\n{last}");
+}
+
+#[test]
+fn an_interrupt_ends_a_run_and_all_that_it_started() {
+    let place = Place::new();
+    std::fs::write(place.path("gated.toml"), gated_flow(&place)).unwrap();
+    let mut terminal = Terminal::open(&place, "run gated.toml --workers 2", 100, true);
+    terminal.until("both tasks are drawn", |screen| screen.contains("2 running"));
+    terminal.type_in(b"\x03");
+    assert_eq!(terminal.end(), 130);
+    let last = terminal.contents();
+    assert!(last.contains("CANCELLED") && last.contains("--resume"), "{last}");
 }
 
 #[test]

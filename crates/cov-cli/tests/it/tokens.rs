@@ -35,7 +35,14 @@ fn tokens_are_made_on_the_machine_and_used_from_then_on() {
     let ci = made(place.with_token("token create ci --scope read --expires-in 90d", &root));
     assert_eq!(place.with_token("ls", &ci).0, 0);
     let (code, said) = place.with_token("purge --older-than 1d", &ci);
-    assert!(code == 1 && said.contains("ci"), "{said}");
+    assert!(code == 1 && said.contains("has not the scope `admin`"), "{said}");
+    assert!(said.contains("cov token create NAME --scope") && !said.contains("cov logs"), "{said}");
+    for line in ["backup all.tar", "cancel @", "status", "redispatch @"] {
+        let (_, said) = place.with_token(line, &ci);
+        assert!(!said.contains("cov logs"), "{line}: {said}");
+    }
+    let (code, said) = place.with_token("status", "");
+    assert!(code == 1 && said.contains("set COV_TOKEN"), "{said}");
     let rotated = made(place.with_token("token rotate ci", &root));
     assert_eq!(place.with_token("ls", &ci).0, 1, "the earlier secret");
     assert_eq!(place.with_token("ls", &rotated).0, 0);

@@ -1,5 +1,4 @@
-//! The folder of a replay: the runner that the server has, the function, the inputs, and what to
-//! do with them.
+//! The folder of a replay: the function and the inputs of a node, as they are fetched.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -9,29 +8,13 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use cov_client::{Client, Kind, Node};
 use cov_core::asset::{AssetAddress, AssetKey};
-use cov_core::graph::{NodeInputs, NodeKind};
+use cov_core::graph::NodeInputs;
 use cov_core::ids::{DispatchId, NodeId};
 use cov_core::transportable::{Encoding, TransportableObject};
-use serde_json::json;
 
 use super::{asset, file};
 use crate::context::Context;
 use crate::error::Error;
-
-/// The runner as the server has it, as far as a task needs it.
-const RUNNER: &[(&str, &str)] = &[
-    ("__init__.py", include_str!("../../../../../python/cov_runner/__init__.py")),
-    ("archive.py", include_str!("../../../../../python/cov_runner/archive.py")),
-    ("frames.py", include_str!("../../../../../python/cov_runner/frames.py")),
-    ("hooks.py", include_str!("../../../../../python/cov_runner/hooks.py")),
-    ("modules.py", include_str!("../../../../../python/cov_runner/modules.py")),
-    ("named.py", include_str!("../../../../../python/cov_runner/named.py")),
-    ("plain.py", include_str!("../../../../../python/cov_runner/plain.py")),
-    ("space.py", include_str!("../../../../../python/cov_runner/space.py")),
-    ("task.py", include_str!("../../../../../python/cov_runner/task.py")),
-];
-
-const SCRIPT: &str = include_str!("replay.py");
 
 /// The largest content that is taken. Bytes.
 const CONTENT_BYTES_MAX: usize = 4 << 30;
@@ -57,7 +40,9 @@ impl Folder {
                 .mode(0o700)
                 .create(keep)
                 .map_err(|error| failed(keep, error))?;
-            return Ok(Self { path: keep.to_path_buf(), _temporary: None });
+            // What is started from there may run somewhere else.
+            let path = keep.canonicalize().map_err(|error| failed(keep, error))?;
+            return Ok(Self { path, _temporary: None });
         }
         let parent = std::env::temp_dir();
         let temporary = tempfile::Builder::new().prefix("cov-replay-").tempdir_in(&parent);
@@ -67,10 +52,6 @@ impl Folder {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
-    }
-
-    pub(super) fn script(&self) -> PathBuf {
-        file(&self.path, "replay.py")
     }
 
     /// Fetches the function, its hooks and its inputs; returns the function.
@@ -130,51 +111,24 @@ impl Folder {
         Ok(Some(bytes))
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    /// Writes a file, below the folder.
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let path = file(&self.path, name);
-        let written = File::create(&path).and_then(|mut file| file.write_all(bytes));
+        let folder = path.parent().unwrap_or(&self.path);
+        let written = fs::create_dir_all(folder)
+            .and_then(|()| File::create(&path))
+            .and_then(|mut file| file.write_all(bytes));
         written.map_err(|source| Error::File { what: "the file", path, source })
     }
 
-    /// Writes the runner, and what it has to do.
-    pub(super) fn describe(
-        &self,
-        node: &Node,
-        inputs: &NodeInputs,
-        address: &str,
-        debug: bool,
-    ) -> Result<(), Error> {
-        let package = file(&self.path, "cov_runner");
-        fs::create_dir_all(&package).map_err(|source| Error::File {
-            what: "the folder",
-            path: package.clone(),
-            source,
-        })?;
-        for (name, text) in RUNNER {
-            self.write(&format!("cov_runner/{name}"), text.as_bytes())?;
-        }
-        self.write("replay.py", SCRIPT.as_bytes())?;
-        let args: Vec<_> =
-            inputs.args.iter().map(|source| json!([source, input_name(*source)])).collect();
-        let kwargs: Vec<_> = inputs
-            .kwargs
-            .iter()
-            .map(|(name, source)| json!([name, source, input_name(*source)]))
-            .collect();
-        let task = json!({
-            "node": node.node_id,
-            "hooks": file(&self.path, "hooks").exists(),
-            // As the server does it: what only takes a value apart runs without them.
-            "run_callables": node.kind != NodeKind::Helper,
-            "args": args,
-            "kwargs": kwargs,
-            "address": address,
-            "debug": debug,
-        });
-        self.write("task.json", task.to_string().as_bytes())
+    /// Where the outputs are that a node takes as arguments, in order.
+    pub(super) fn inputs(&self, inputs: &NodeInputs) -> Vec<(NodeId, PathBuf)> {
+        let sources = inputs.args.iter();
+        sources.map(|source| (*source, file(&self.path, &input_name(*source)))).collect()
     }
 }
 
-fn input_name(source: NodeId) -> String {
+/// The file of a node's output.
+pub(super) fn input_name(source: NodeId) -> String {
     format!("input-{source}")
 }

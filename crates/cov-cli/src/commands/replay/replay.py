@@ -46,7 +46,7 @@ def main() -> int:
     if said["debug"]:
         stop_at_first_line(tasks)
     try:
-        written = tasks._run(task)
+        written = tasks.output_of(task)
     except (Exception, SystemExit) as error:
         return failed(tasks, error, said["debug"])
     print(f"it returned {written.printed.decode('utf-8', 'replace')}", file=sys.stderr)

@@ -1,5 +1,5 @@
-//! Follows a dispatch to its end: a line for each task that has ended, then what the workflow
-//! gave, or why it failed.
+//! Follows a dispatch to its end: bars in a terminal, a line for each task that has ended elsewhere,
+//! then what the workflow gave, or why it failed.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -16,10 +16,12 @@ use cov_core::transportable::TransportableObject;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::bars;
 use crate::context::Context;
 use crate::error::{Code, Error};
 use crate::output::units::duration;
 use crate::output::{Report, Screen};
+use crate::view::progress;
 
 /// With more tasks than this, only their number is shown as they end.
 const LINES_MAX: usize = 500;
@@ -107,8 +109,10 @@ impl Follow<'_> {
             }
         };
         let ended = self.ended(dispatch, status).await.map_err(told)?;
-        for Failure { task, error } in &ended.failures {
-            say(&format!("\n{task} failed: {error}"));
+        if !self.context.printer.is_json() {
+            for Failure { task, error } in &ended.failures {
+                say(&format!("\n{task} failed: {error}"));
+            }
         }
         self.context.printer.print(&ended)?;
         Ok(if status == Status::Completed { Code::Done } else { Code::Failed })
@@ -150,6 +154,18 @@ impl Follow<'_> {
     }
 
     async fn progress(&self, dispatch: &DispatchId) -> Result<Status, cov_client::Error> {
+        if self.quiet || !bars::are_wanted(&self.context.printer) {
+            return self.lines(dispatch).await;
+        }
+        let screen = self.context.printer.screen();
+        let ended = bars::follow(self.client, screen, dispatch).await?;
+        let ended = progress::Ended::of(&ended);
+        say(&ended.line(screen));
+        Ok(ended.status)
+    }
+
+    /// Tells of each task as it ends.
+    async fn lines(&self, dispatch: &DispatchId) -> Result<Status, cov_client::Error> {
         let mut events = self.client.events(Some(dispatch));
         let mut shown = Shown::default();
         let mut looks = tokio::time::interval(COUNT_EVERY);

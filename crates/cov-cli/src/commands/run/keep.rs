@@ -9,7 +9,6 @@ use cov_core::ids::DispatchId;
 use cov_core::status::Status;
 use serde::{Deserialize, Serialize};
 
-use super::follow;
 use crate::args::Run;
 use crate::error::Error;
 
@@ -153,10 +152,8 @@ impl Keep {
     }
 
     /// The run has not succeeded.
-    pub(super) fn left(&self, quiet: bool) {
-        if !quiet && self.folder.join(RECORD).is_file() {
-            follow::say(&format!("go on with it: cov run --resume {}", self.folder.display()));
-        }
+    pub(super) fn left(self) -> Option<PathBuf> {
+        self.folder.join(RECORD).is_file().then_some(self.folder)
     }
 }
 

@@ -36,7 +36,7 @@ impl Private {
     /// Starts one and waits until it is ready.
     pub(super) async fn start(folder: &Path, run: &Run) -> Result<Self, Error> {
         let (socket, socket_folder) = socket(folder)?;
-        let log = folder.join("server.log");
+        let log = folder.join(super::LOG);
         let log_error = |source| Error::File { what: "the log", path: log.clone(), source };
         let errors = File::options().create(true).append(true).open(&log).map_err(log_error)?;
         let begin = errors.metadata().map_err(log_error)?.len();
