@@ -139,9 +139,14 @@ fn keep(folder: &Path, name: &str) -> anyhow::Result<usize> {
     // How often code is reached is no reason to keep an input.
     merge.args(["-merge=1", "-use_counters=0"]).arg(&merged).arg(before);
     let found = folder.join("corpus").join(name);
-    merge.args(found.is_dir().then_some(found));
+    merge.args(found.is_dir().then_some(&found));
     run::logged(&format!("fuzz keep {name}"), &mut merge)?;
-    kept::pack(folder, name, &merged)
+    let number = kept::pack(folder, name, &merged)?;
+    // The next run begins with what is kept, and has more time for what is new.
+    if found.is_dir() {
+        std::fs::remove_dir_all(found)?;
+    }
+    Ok(number)
 }
 
 fn targets(folder: &Path) -> anyhow::Result<Vec<String>> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-/// Longer inputs are left to those who found them. Bytes.
+/// Longer inputs are not kept. Bytes.
 const INPUT_BYTES_MAX: usize = 4096;
 
 fn file(folder: &Path, name: &str) -> PathBuf {
