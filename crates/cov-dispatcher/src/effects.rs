@@ -14,7 +14,7 @@ use cov_core::status::Status;
 use cov_engine::dispatch::Dispatch;
 use cov_engine::event::{Event, Outcome};
 use cov_engine::phase::End;
-use cov_exec::{Job, Payload, Program, Runtime, Task, WorkDir};
+use cov_exec::{Payload, Program, Runtime, Task, WorkDir};
 use cov_store::Blob;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use crate::handle::Handle;
 use crate::owner::{ChildOutcome, Delivery, Message};
 use crate::programs::StoredProgram;
-use crate::reports::{StoredJob, stage_patiently};
+use crate::reports::stage_patiently;
 use crate::service::Shared;
 use crate::{Error, sublattice};
 
@@ -117,65 +117,6 @@ async fn hand_over(shared: &Shared, task: Task) {
             end(shared, attempt, outcome, Some(error.to_string())).await;
         }
     }
-}
-
-/// An attempt that an engine outside went on with.
-#[derive(Debug)]
-pub(crate) struct Attachment {
-    pub(crate) dispatch: DispatchId,
-    pub(crate) node: NodeId,
-    pub(crate) attempt: AttemptId,
-    /// What the client says to the executor, and what that one calls the attempt.
-    pub(crate) job: Option<(Arc<ExecutorSpec>, ContentRef)>,
-}
-
-/// Has the executor take up an attempt of an earlier life of the server.
-pub(crate) fn attach(shared: &Arc<Shared>, attachment: Attachment) {
-    let shared = Arc::clone(shared);
-    let tasks = shared.tasks.clone();
-    tasks.spawn(async move {
-        let Attachment { dispatch, node, attempt, job } = attachment;
-        let Some(handle) = handle(&shared, attempt, job.as_ref()).await else {
-            return lose(&shared, attempt).await;
-        };
-        let Some((engine, _)) = job else { return };
-        let executor = shared.admission.executor_of(attempt);
-        let job = Job { attempt, dispatch, node, engine, handle };
-        match executor.attach(job).await {
-            Ok(()) if shared.admission.submitted(attempt) => executor.kill(attempt).await,
-            // A stopping executor is followed by a restart, which tries again.
-            Ok(()) | Err(cov_exec::Error::Stopping) => {}
-            Err(error) => {
-                tracing::info!(%attempt, %error, "an attempt cannot be taken up again");
-                lose(&shared, attempt).await;
-            }
-        }
-    });
-}
-
-/// What the engine calls the attempt; `None` if that is not known.
-async fn handle(
-    shared: &Shared,
-    attempt: AttemptId,
-    job: Option<&(Arc<ExecutorSpec>, ContentRef)>,
-) -> Option<Box<str>> {
-    let (_, content) = job?;
-    let payload = payload(shared, attempt, Part::Stored(*content)).await.ok()?;
-    let bytes = match payload {
-        Payload::Bytes(bytes) => bytes,
-        Payload::File(path) => tokio::fs::read(path).await.ok()?.into(),
-    };
-    let stored: StoredJob = serde_json::from_slice(&bytes).ok()?;
-    // An earlier attempt's handle stands there until this one has its own.
-    (stored.attempt == attempt.to_bits()).then_some(stored.handle)
-}
-
-/// Nobody can tell what became of the attempt.
-async fn lose(shared: &Shared, attempt: AttemptId) {
-    let Some(work) = shared.admission.end(attempt) else { return };
-    let on_restart = shared.options.on_restart;
-    let event = Event::Lost { node: work.node, attempt, on_restart };
-    work.mailbox.send(Message::Event(event)).await.ok();
 }
 
 /// Ends an attempt that never got to the executor.
@@ -331,7 +272,7 @@ pub(crate) fn watch_child(
 const CHILD_LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The pause before something that the store or an owner did not do is tried again.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+pub(crate) const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 async fn follow_child(
     handle: &Handle,

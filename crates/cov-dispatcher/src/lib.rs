@@ -7,6 +7,7 @@
 //! to the owner with the report.
 
 pub mod admission;
+mod attach;
 pub mod committer;
 pub mod effects;
 pub mod error;

@@ -152,9 +152,12 @@ async fn run(
     };
     let mut reloads = 0;
     let retirement = loop {
-        let outcome = match load::load_patiently(&shared, &id, first.is_none()).await {
+        // Later, whatever was under way has been killed by an owner that could not go on.
+        let attaches = purpose == Purpose::Resume && reloads == 0;
+        let outcome = match load::load_patiently(&shared, &id, first.is_none(), attaches).await {
             Ok(loaded) => {
-                let owner = Owner::new(&shared, &id, &mailbox, loaded);
+                let mut owner = Owner::new(&shared, &id, &mailbox, loaded);
+                owner.attaches = attaches;
                 live(owner, &mut messages, first.take()).await
             }
             Err(error) => Retirement::Failed(error),
@@ -263,6 +266,8 @@ pub(crate) struct Owner {
     timers: HashMap<AttemptId, Timer>,
     /// Whether nothing was received since the dispatch was loaded.
     fresh: bool,
+    /// Whether what was under way was begun by an earlier life of the server.
+    attaches: bool,
 }
 
 /// A timer that ends with its last mention.
@@ -297,6 +302,7 @@ impl Owner {
             held: Vec::new(),
             timers: HashMap::new(),
             fresh: true,
+            attaches: false,
         }
     }
 
@@ -309,6 +315,8 @@ impl Owner {
             let on_restart = self.shared.options.on_restart;
             let attachable = self.attachable();
             self.apply(Event::Restarted { on_restart, attachable });
+            // Whatever failed by that was lost.
+            self.pending.nodes.clone().into_iter().for_each(|node| self.note_lost(node));
         }
         first.into_iter().for_each(|message| self.receive(message));
         self.fresh = false;
@@ -343,14 +351,14 @@ impl Owner {
         }
     }
 
-    /// The nodes that an engine outside may still be at work on. What this life of the server
-    /// began is not among them: its dispatch is loaded again because of a fault, after which every
-    /// attempt is killed.
+    /// The nodes that an engine outside may still be at work on.
     fn attachable(&self) -> Vec<NodeId> {
+        if !self.attaches {
+            return Vec::new();
+        }
         let may_attach = |node: &NodeId| {
             let has_job = self.loaded.node(*node).is_some_and(|contents| contents.job.is_some());
-            let attempt = has_job.then(|| self.phase_attempt(*node)).flatten();
-            attempt.is_some_and(|attempt| self.shared.is_of_earlier_life(attempt))
+            has_job && self.phase_attempt(*node).is_some()
         };
         self.dispatch.graph().nodes().filter(may_attach).collect()
     }

@@ -82,11 +82,6 @@ impl Shared {
         AttemptId::new(self.epoch, self.attempts.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Whether `attempt` was made before the server was last started.
-    pub(crate) fn is_of_earlier_life(&self, attempt: AttemptId) -> bool {
-        attempt.epoch() < self.epoch
-    }
-
     pub(crate) fn new_dispatch_id(&self) -> DispatchId {
         let text = uuid::Uuid::new_v4().to_string();
         #[expect(clippy::expect_used, reason = "a UUID is made of characters that ids may have")]

@@ -2,8 +2,9 @@
 
 use cov_core::asset::{AssetAddress, AssetKey, ContentRef};
 use cov_core::ids::{DispatchId, NodeId};
+use cov_core::status::Status;
 use cov_engine::dispatch::{Dispatch, Plan, RestoredNode};
-use cov_store::model::StoredDispatch;
+use cov_store::model::{Query, StoredDispatch, StoredNode};
 use tokio::time::sleep;
 
 use crate::Error;
@@ -57,7 +58,8 @@ impl Loaded {
 }
 
 /// Loads the dispatch. A store that does not answer is asked again when `patient`: then nobody
-/// waits who could be told.
+/// waits who could be told. With `attaches`, attempts may go on that an earlier life of the server
+/// began.
 ///
 /// # Errors
 /// There is no such dispatch, it does not pass its check, or the server is stopping.
@@ -65,13 +67,14 @@ pub(super) async fn load_patiently(
     shared: &Shared,
     id: &DispatchId,
     patient: bool,
+    attaches: bool,
 ) -> Result<(Dispatch, Loaded), Error> {
     let mut pause = COMMIT_RETRY_FIRST;
     loop {
         let loaded = {
             // The store reads only so many at a time; the rest had better wait here.
             let _turn = shared.loads.acquire().await;
-            load(shared, id).await
+            load(shared, id, attaches).await
         };
         match loaded {
             Err(error) if patient && error.is_passing() => {
@@ -86,8 +89,16 @@ pub(super) async fn load_patiently(
     }
 }
 
-async fn load(shared: &Shared, id: &DispatchId) -> Result<(Dispatch, Loaded), Error> {
-    let StoredDispatch { root, state, graph, executors, nodes, .. } = shared.store.load(id).await?;
+async fn load(
+    shared: &Shared,
+    id: &DispatchId,
+    attaches: bool,
+) -> Result<(Dispatch, Loaded), Error> {
+    let stored = shared.store.load(id).await?;
+    let StoredDispatch { root, state, graph, executors, mut nodes, .. } = stored;
+    if attaches {
+        part_from_earlier_links(shared, &mut nodes).await?;
+    }
     let executor_of: Vec<u32> = nodes.iter().map(|node| node.executor).collect();
     let policies = executors.iter().map(|spec| spec.policy()).collect();
     let targets: Vec<Target> = {
@@ -108,6 +119,24 @@ async fn load(shared: &Shared, id: &DispatchId) -> Result<(Dispatch, Loaded), Er
     })?;
     let program = program_of(shared, id, &targets).await?;
     Ok((dispatch, Loaded { root, targets, executor_of, program, contents }))
+}
+
+/// A link outlasts the attempt that made it. An attempt that goes on is not to be given what an
+/// earlier one linked: that was registered before the present one had its turn.
+async fn part_from_earlier_links(shared: &Shared, nodes: &mut [StoredNode]) -> Result<(), Error> {
+    let goes_on =
+        |node: &&mut StoredNode| node.job.is_some() && node.state.status == Status::Running;
+    for node in nodes.iter_mut().filter(goes_on) {
+        let (Some(child), Some(turn)) = (&node.sub_dispatch, node.state.started_at) else {
+            continue;
+        };
+        let query = Query { ids: vec![child.clone()], limit: 1, ..Query::default() };
+        let child = shared.store.summaries(&query).await?.pop();
+        if child.is_none_or(|child| child.created_at < turn) {
+            node.sub_dispatch = None;
+        }
+    }
+    Ok(())
 }
 
 async fn program_of(

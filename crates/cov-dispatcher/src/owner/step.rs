@@ -19,6 +19,7 @@ use cov_store::model::{Change, ChangeSet};
 
 use crate::Error;
 use crate::admission::Work;
+use crate::attach::{self, Attachment};
 use crate::effects;
 use crate::executors::Pool;
 use crate::options::{CHANGES_AHEAD_MAX, REPLIES_MAX};
@@ -27,6 +28,10 @@ use crate::owner::{ChildOutcome, Delivery, Message, Owner, Timer};
 use crate::reports::{Stopping, stage_patiently};
 use crate::service::Shared;
 use crate::target::{Target, TargetRuntime};
+
+/// Why a node failed whose attempt is lost.
+const LOST_TEXT: &str = "The attempt is lost: what ran it went away, and nobody can tell what became \
+                         of it. It may have run.";
 
 impl Owner {
     /// Takes one message.
@@ -45,7 +50,10 @@ impl Owner {
                 if let Event::NotBegun { attempt, .. } | Event::Lost { attempt, .. } = &event {
                     self.timers.remove(attempt);
                 }
-                self.apply(event);
+                let lost = if let Event::Lost { node, .. } = &event { Some(*node) } else { None };
+                if self.apply(event) {
+                    lost.into_iter().for_each(|node| self.note_lost(node));
+                }
             }
         }
     }
@@ -304,6 +312,11 @@ impl Owner {
         self.pending.failures.push((node, text));
     }
 
+    /// Keeps why a node failed whose attempt is lost, if it did: nobody else could tell.
+    pub(super) fn note_lost(&mut self, node: NodeId) {
+        self.note_failure(node, Some(LOST_TEXT.to_owned()));
+    }
+
     fn timeout_text(&self, node: NodeId) -> String {
         let limit = self.dispatch.policy(node).time_limit.unwrap_or_default();
         format!(
@@ -402,13 +415,13 @@ impl Owner {
         if !self.shared.admission.resume(attempt, work) {
             return;
         }
-        let attachment = effects::Attachment {
+        let attachment = Attachment {
             dispatch: self.id.clone(),
             node,
             attempt,
             job: engine.map(|engine| Arc::clone(&engine.spec)).zip(handle),
         };
-        effects::attach(&self.shared, attachment);
+        attach::attach(&self.shared, attachment);
     }
 
     /// What runs a task and where, or why nothing does.

@@ -11,6 +11,10 @@ mod life;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
+mod outside;
+#[cfg(test)]
+mod pools;
+#[cfg(test)]
 mod purge;
 #[cfg(test)]
 mod recovery;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cov_core::error::Fault;
 use cov_core::ids::{AttemptId, DispatchId, NodeId};
-use cov_exec::{Ending, Error, Event, Executor, Outcome, Payload, Report, Task};
+use cov_exec::{Ending, Error, Event, Executor, Job, Outcome, Payload, Report, Task};
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,8 @@ pub(crate) struct Ran {
     pub(crate) attempt: AttemptId,
 }
 
-/// Runs scripts. Gates are shared with the executors of later lives of the same world.
+/// Runs scripts. Gates, and what engines outside have, are shared with the executors of later
+/// lives of the same world.
 #[derive(Debug)]
 pub(crate) struct Scripted {
     slots: usize,
@@ -29,12 +30,14 @@ pub(crate) struct Scripted {
     state: Mutex<State>,
     changed: Notify,
     gates: Gates,
+    outside: Outside,
     dead: CancellationToken,
 }
 
 #[derive(Debug, Default)]
 struct State {
     log: Vec<Ran>,
+    attached: Vec<Job>,
     running: HashMap<AttemptId, Running>,
     kills: Vec<AttemptId>,
     most: usize,
@@ -45,6 +48,28 @@ struct State {
 struct Running {
     kill: CancellationToken,
     stdout: String,
+    /// Whether it was taken up from an earlier life, for which no slot need be free.
+    attached: bool,
+}
+
+/// What engines outside have, by handle: what is left to do of each task. Outlives every server.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outside(Arc<Mutex<HashMap<String, (Task, Value)>>>);
+
+impl Outside {
+    fn jobs(&self) -> MutexGuard<'_, HashMap<String, (Task, Value)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The engine is gone: nobody can take the job up.
+    pub(crate) fn forget(&self, handle: &str) {
+        assert!(self.jobs().remove(handle).is_some(), "there is no job {handle}");
+    }
+
+    /// Who asks for the job is told later that nobody knows of it.
+    pub(crate) fn lose(&self, handle: &str) {
+        self.jobs().get_mut(handle).unwrap().1 = serde_json::json!({"lost": true});
+    }
 }
 
 /// Gates at which tasks wait, by name.
@@ -52,6 +77,11 @@ struct Running {
 pub(crate) struct Gates(Arc<Mutex<HashMap<String, CancellationToken>>>);
 
 impl Gates {
+    /// The gate, if somebody closed it.
+    fn closed(&self, name: &str) -> Option<CancellationToken> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
     fn gate(&self, name: &str) -> CancellationToken {
         let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         gates.entry(name.to_owned()).or_default().clone()
@@ -70,9 +100,14 @@ impl Gates {
 }
 
 impl Scripted {
-    pub(crate) fn new(slots: usize, gates: Gates, reports: mpsc::Sender<Report>) -> Arc<Self> {
+    pub(crate) fn new(
+        slots: usize,
+        gates: Gates,
+        outside: Outside,
+        reports: mpsc::Sender<Report>,
+    ) -> Arc<Self> {
         let (state, changed, dead) = (Mutex::default(), Notify::new(), CancellationToken::new());
-        Arc::new(Self { slots, reports, state, changed, gates, dead })
+        Arc::new(Self { slots, reports, state, changed, gates, outside, dead })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -82,6 +117,11 @@ impl Scripted {
     /// Everything that was submitted, in order.
     pub(crate) fn log(&self) -> Vec<Ran> {
         self.state().log.clone()
+    }
+
+    /// Everything that was taken up from an earlier life, in order.
+    pub(crate) fn attached(&self) -> Vec<Job> {
+        self.state().attached.clone()
     }
 
     /// How often a node was submitted.
@@ -137,17 +177,36 @@ impl Scripted {
         let kill = running.kill.clone();
         assert!(state.running.insert(task.attempt, running).is_none(), "an attempt ran twice");
         state.most = state.most.max(state.running.len());
-        assert!(state.running.len() <= self.slots, "more tasks than slots");
+        let granted = state.running.values().filter(|running| !running.attached).count();
+        assert!(granted <= self.slots, "more tasks than slots");
         drop(state);
         let nth = self.runs(&task.dispatch, task.node.0);
         self.changed.notify_waiters();
         Ok((kill, nth))
     }
 
+    /// Takes up a job, and returns what is left of it to do.
+    fn take_up(&self, job: &Job) -> Result<(CancellationToken, Task, Value), Error> {
+        let found = self.outside.jobs().get(&*job.handle).cloned();
+        let mut state = self.state();
+        if state.stopped {
+            return Err(Error::Stopping);
+        }
+        state.attached.push(job.clone());
+        let (task, script) = found.ok_or(Error::NotAttachable)?;
+        let running = Running { attached: true, ..Running::default() };
+        let kill = running.kill.clone();
+        assert!(state.running.insert(job.attempt, running).is_none(), "an attempt ran twice");
+        drop(state);
+        self.changed.notify_waiters();
+        Ok((kill, task, script))
+    }
+
     async fn run(&self, task: Task, kill: CancellationToken, nth: usize) {
         let attempt = task.attempt;
         let function = read(&task.function);
-        let mut script = &serde_json::from_slice::<Value>(&function).unwrap();
+        let whole = serde_json::from_slice::<Value>(&function).unwrap();
+        let mut script = &whole;
         if let Some(tries) = script.get("tries").and_then(Value::as_array) {
             script = &tries[(nth - 1).min(tries.len() - 1)];
         }
@@ -155,6 +214,12 @@ impl Scripted {
             self.report(attempt, Event::NotBegun).await;
             return;
         }
+        self.follow(task, kill, script).await;
+    }
+
+    /// Does what is left to do of a script.
+    async fn follow(&self, task: Task, kill: CancellationToken, mut script: &Value) {
+        let attempt = task.attempt;
         self.send(attempt, Event::Begun).await;
         let outcome = loop {
             if let Some(text) = script.get("print").and_then(Value::as_str) {
@@ -169,6 +234,10 @@ impl Scripted {
                     () = gate.cancelled() => {}
                     () = kill.cancelled(), if !deaf => break Outcome::Killed,
                 }
+            } else if let Some(handle) = script.get("accept") {
+                self.accept(&task, handle, &script["then"]).await;
+            } else if script.get("lost").is_some() {
+                return self.report(attempt, Event::Lost).await;
             } else if script.get("hang").is_some() {
                 kill.cancelled().await;
                 break Outcome::Killed;
@@ -181,6 +250,16 @@ impl Scripted {
         let stdout = Payload::Bytes(printed.unwrap_or_default().into());
         let ending = Ending { outcome, stdout, stderr: Payload::default() };
         self.report(attempt, Event::Ended(ending)).await;
+    }
+
+    /// An engine outside has the task: by the name that the script gives, or by one so long.
+    async fn accept(&self, task: &Task, handle: &Value, rest: &Value) {
+        let handle = match handle.as_u64() {
+            Some(length) => "x".repeat(usize::try_from(length).unwrap()),
+            None => handle.as_str().unwrap().to_owned(),
+        };
+        self.outside.jobs().insert(handle.clone(), (task.clone(), rest.clone()));
+        self.send(task.attempt, Event::Accepted { handle: handle.into() }).await;
     }
 
     /// The last report of an attempt.
@@ -244,6 +323,24 @@ impl Executor for Face {
         tokio::spawn(async move {
             tokio::select! {
                 () = executor.run(task, kill, nth) => {}
+                () = executor.dead.cancelled() => {}
+            }
+        });
+        Ok(())
+    }
+
+    async fn attach(&self, job: Job) -> Result<(), Error> {
+        if let Some(gate) = self.0.gates.closed("attach") {
+            tokio::select! {
+                () = gate.cancelled() => {}
+                () = self.0.dead.cancelled() => return Err(Error::Stopping),
+            }
+        }
+        let (kill, task, script) = self.0.take_up(&job)?;
+        let executor = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = executor.follow(task, kill, &script) => {}
                 () = executor.dead.cancelled() => {}
             }
         });

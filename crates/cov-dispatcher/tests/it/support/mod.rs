@@ -2,6 +2,7 @@
 //! death and next life. Checks nothing itself.
 
 pub(crate) mod executor;
+pub(crate) mod far;
 pub(crate) mod flow;
 pub(crate) mod tap;
 mod trigger_tap;
@@ -25,7 +26,8 @@ use cov_triggers::TriggerHost;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-pub(crate) use executor::{Gates, Scripted};
+pub(crate) use executor::{Gates, Outside, Scripted};
+pub(crate) use far::Far;
 pub(crate) use flow::{Flow, Format, lattice};
 pub(crate) use tap::Tap;
 
@@ -62,7 +64,10 @@ pub(crate) struct World {
     disk: Disk,
     pub(crate) options: Options,
     pub(crate) slots: usize,
+    /// Of each executor that is found; without, none is.
+    far_slots: Option<usize>,
     pub(crate) gates: Gates,
+    pub(crate) outside: Outside,
     pub(crate) faults: Faults,
     pub(crate) clock: Arc<Ticking>,
     /// A dispatch whose record does not pass its check, from the next start on.
@@ -76,34 +81,56 @@ pub(crate) struct Life {
     pub(crate) handle: Handle,
     pub(crate) service: Service,
     pub(crate) executor: Arc<Scripted>,
+    far: Option<Arc<Far>>,
     pub(crate) tap: Arc<Tap>,
 }
 
 impl World {
     /// On SQLite, with two slots.
     pub(crate) async fn new() -> Self {
-        Self::with(Disk::Folder(tempfile::tempdir().unwrap()), 2, Options::default()).await
+        Self::with_options(Options::default()).await
     }
 
     pub(crate) async fn with_slots(slots: usize) -> Self {
-        Self::with(Disk::Folder(tempfile::tempdir().unwrap()), slots, Options::default()).await
+        let disk = Disk::Folder(tempfile::tempdir().unwrap());
+        Self::with(disk, slots, None, Options::default()).await
     }
 
     pub(crate) async fn with_options(options: Options) -> Self {
-        Self::with(Disk::Folder(tempfile::tempdir().unwrap()), 2, options).await
+        Self::with(Disk::Folder(tempfile::tempdir().unwrap()), 2, None, options).await
+    }
+
+    /// With executors that are found, which have so many slots each.
+    pub(crate) async fn with_far(slots: usize, options: Options) -> Self {
+        Self::with(Disk::Folder(tempfile::tempdir().unwrap()), 2, Some(slots), options).await
+    }
+
+    /// As [`World::with_far`], in memory.
+    pub(crate) async fn far_in_memory(slots: usize) -> Self {
+        let disk = Disk::Memory(MemoryStore::new().unwrap());
+        Self::with(disk, 2, Some(slots), Options::default()).await
     }
 
     /// In memory, for tests that pause the time: it would run on while SQLite's thread works.
     pub(crate) async fn in_memory(slots: usize) -> Self {
-        Self::with(Disk::Memory(MemoryStore::new().unwrap()), slots, Options::default()).await
+        Self::with(Disk::Memory(MemoryStore::new().unwrap()), slots, None, Options::default()).await
     }
 
-    async fn with(disk: Disk, slots: usize, options: Options) -> Self {
+    async fn with(disk: Disk, slots: usize, far_slots: Option<usize>, options: Options) -> Self {
         let (now, broken) = (AtomicI64::new(1_000_000), AtomicBool::new(false));
         let clock = Arc::new(Ticking { now, broken });
-        let (gates, faults) = (Gates::default(), Faults::default());
-        let mut world =
-            Self { disk, options, slots, gates, faults, clock, damaged: None, life: None };
+        let mut world = Self {
+            disk,
+            options,
+            slots,
+            far_slots,
+            gates: Gates::default(),
+            outside: Outside::default(),
+            faults: Faults::default(),
+            clock,
+            damaged: None,
+            life: None,
+        };
         world.begin().await;
         world
     }
@@ -126,23 +153,31 @@ impl World {
     pub(crate) async fn begin(&mut self) {
         let tap = Arc::new(Tap::new(self.open().await, self.damaged.clone()));
         let (reporter, reports) = mpsc::channel(64);
-        let executor = Scripted::new(self.slots, self.gates.clone(), reporter);
+        let (gates, outside) = (self.gates.clone(), self.outside.clone());
+        let far = self.far_slots.map(|slots| Far::new(slots, gates, outside, reporter.clone()));
+        let (gates, outside) = (self.gates.clone(), self.outside.clone());
+        let executor = Scripted::new(self.slots, gates, outside, reporter);
+        let mut executors = Executors::new(Arc::new(executor::Face(Arc::clone(&executor))));
+        if let Some(far) = &far {
+            executors = executors.with_finder(Arc::clone(far) as _);
+        }
         let parts = Parts {
             store: Arc::clone(&tap) as _,
             contents: Arc::clone(&tap) as _,
-            executors: Executors::new(Arc::new(executor::Face(Arc::clone(&executor)))),
+            executors,
             reports,
             sublattices: Arc::new(Format),
             clock: Arc::clone(&self.clock) as _,
         };
         let (handle, service) = cov_dispatcher::start(self.options.clone(), parts).await.unwrap();
-        self.life = Some(Life { handle, service, executor, tap });
+        self.life = Some(Life { handle, service, executor, far, tap });
     }
 
     /// The process dies: nothing is stopped, nothing more is stored or reported.
     pub(crate) async fn die(&mut self) {
-        let Life { executor, tap, .. } = self.life.take().unwrap();
+        let Life { executor, far, tap, .. } = self.life.take().unwrap();
         executor.die();
+        far.iter().flat_map(|far| far.made()).for_each(|executor| executor.die());
         tap.cut().await;
     }
 
@@ -154,7 +189,7 @@ impl World {
 
     /// Stops in order. Returns what is left of the old life.
     pub(crate) async fn stop(&mut self, grace: Duration) -> (Handle, Arc<Scripted>) {
-        let Life { handle, service, executor, tap } = self.life.take().unwrap();
+        let Life { handle, service, executor, tap, .. } = self.life.take().unwrap();
         service.stop(grace).await;
         tap.cut().await;
         (handle, executor)
@@ -177,6 +212,16 @@ impl World {
 
     pub(crate) fn executor(&self) -> &Scripted {
         &self.life().executor
+    }
+
+    /// Those that were found.
+    pub(crate) fn finder(&self) -> &Far {
+        self.life().far.as_deref().unwrap()
+    }
+
+    /// The one that is found by the name `far`.
+    pub(crate) fn far(&self) -> Arc<Scripted> {
+        self.finder().scripted("far")
     }
 
     pub(crate) fn tap(&self) -> &Tap {
