@@ -90,8 +90,7 @@ fn all_groups(options: &Options) -> Vec<Row> {
         if any_failed(&rows) {
             return;
         }
-        let environment = scope
-            .spawn(|| step("sdk venv", || python::sdk().map(|path| path.display().to_string())));
+        let environment = scope.spawn(|| step("venvs", environments));
         let dependencies = scope.spawn(|| {
             step("deny", || tools::deny().map(|()| "bans, licences, sources".to_owned()))
         });
@@ -125,6 +124,7 @@ fn all_groups(options: &Options) -> Vec<Row> {
         rows.push(step("book", book::step));
         rows.push(step("api tester", api::step));
         rows.push(step("sdk suite", || sdk_suite(options, services)));
+        rows.push(step("plugin suite", || plugin_suite(options)));
         rows.push(step("kill ledger", ledger::small));
         rows.push(step("fuzz", || fuzz::step(options.strict)));
     });
@@ -163,10 +163,15 @@ fn prepare<'a>(options: &Options, command: &'a mut Command) -> &'a mut Command {
     command
 }
 
+/// The Pythons of both suites.
+fn environments() -> anyhow::Result<String> {
+    let (sdk, plugins) = (python::sdk()?, python::plugins()?);
+    Ok(format!("{}, {}", sdk.display(), plugins.display()))
+}
+
 /// The databases of the tests. Where they may be missing, the tests that need them say so and are skipped.
 fn start_services(options: &Options, services: &mut Option<Services>) -> anyhow::Result<String> {
-    let missing = if options.strict { Missing::Install } else { Missing::Skip };
-    let started = services.insert(Services::start(Wanted::Databases, missing)?);
+    let started = services.insert(Services::start(Wanted::Databases, missing(options))?);
     Ok(started.note())
 }
 
@@ -204,6 +209,21 @@ fn sdk_suite(options: &Options, services: Option<&Services>) -> anyhow::Result<S
     with_services(&mut command, services);
     let text = run::logged("sdk suite", prepare(options, &mut command))?;
     Ok(summary(&text, " passed"))
+}
+
+/// The tests of executor plugins, with engines of their own around them.
+fn plugin_suite(options: &Options) -> anyhow::Result<String> {
+    let engines = Services::start(Wanted::Engines, missing(options))?;
+    let mut command = Command::new(python::plugins()?);
+    command.args(["-m", "pytest", "tests/plugins", "-n", "2", "-q"]);
+    command.env("COV_SERVER_BIN", repo::built("cov-server"));
+    with_services(&mut command, Some(&engines));
+    let text = run::logged("plugin suite", prepare(options, &mut command))?;
+    Ok(format!("{} ({})", summary(&text, " passed"), engines.note()))
+}
+
+fn missing(options: &Options) -> Missing {
+    if options.strict { Missing::Install } else { Missing::Skip }
 }
 
 /// The last line that contains `mark`, without its decoration.
