@@ -7,7 +7,7 @@ import os
 
 import covalent as ct
 import pytest
-from checks import completed
+from checks import cancelled, completed
 from engines import until, why
 from meeting import arrive
 
@@ -83,9 +83,8 @@ def test_a_cancelled_dispatch_ends(slurm, meeting_point):
     dispatch_id = ct.dispatch(workflow)(meeting_point.address)
     meeting_point.wait_for("held")
     ct.cancel(dispatch_id)
+    cancelled(ct.get_result(dispatch_id, wait=True))
     meeting_point.release("held")
-    result = ct.get_result(dispatch_id, wait=True)
-    assert str(result.status) in ("CANCELLED", "COMPLETED")
     until(lambda: not slurm.jobs(dispatch_id))
 
 
