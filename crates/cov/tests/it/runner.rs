@@ -254,7 +254,7 @@ fn graphs_are_built_by_electrons_lattices_and_for_each_item() {
         .enumerate()
         .find(|(_, asset)| asset.address.node.is_some_and(|node| node.index() == last));
     let function = bundle.bytes_of(of_last.unwrap().0).unwrap();
-    let function = cov::core::transportable::TransportableObject::from_archive(function).unwrap();
+    let function = TransportableObject::from_archive(function).unwrap();
     assert_eq!(function.to_json::<serde_json::Value>().unwrap()["output"], "json");
 }
 
