@@ -31,6 +31,10 @@ _ABSENCE_S = 45.0
 _PAUSE_S = 0.25
 # How often the connection is looked at. Seconds.
 _LOOK_S = 0.05
+# How long answers wait for others, unless this part of all jobs has one.
+_LINGER_S = 0.02
+_LINGER_STEP_S = 0.004
+_LINGER_PART = 4
 _BATCH_TASKS_MAX = 256
 _BATCH_BYTES_MAX = 16 * 1024 * 1024
 
@@ -283,6 +287,7 @@ class Cluster:
         """Fetches answers, as many as there are at a time."""
         while True:
             await self._has_done.wait()
+            await self._linger()
             self._has_done.clear()
             jobs, self._done = self._done, []
             jobs = [job for job in jobs if job.attempt.number in self.jobs]
@@ -298,6 +303,12 @@ class Cluster:
                     # Its worker died with it, and another makes it again.
                     self._watch(client, job, job.future)
             self._release(client, finished)
+
+    async def _linger(self) -> None:
+        """Waits a little for more, since to fetch one answer costs as much as to fetch many."""
+        until = time.monotonic() + _LINGER_S
+        while len(self._done) * _LINGER_PART < len(self.jobs) and time.monotonic() < until:
+            await asyncio.sleep(_LINGER_STEP_S)
 
     async def _failed(self, client: Any, job: Job) -> None:
         if job.future.status == "error":
