@@ -74,7 +74,7 @@ class Plugin:
         try:
             managed = self.is_managed()
         except NotUsable as error:
-            return Found(self.name, False, self.origin, Secrets(None).hide(str(error)))
+            return Found(self.name, False, self.origin, Secrets.hide(str(error)))
         return Found(self.name, managed, self.origin, None)
 
     def _loaded(self) -> Any:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 import traceback
-from typing import Any, Iterator, Set, TextIO
+from typing import Any, Iterator, Set, TextIO, Tuple
 
 from . import hearing
 
@@ -23,6 +24,7 @@ _NAMES = re.compile(
 _CHARS_MIN = 4
 _ENVIRONMENT_CHARS_MIN = 8
 _DEPTH_MAX = 8
+_VALUES_MAX = 4096
 
 
 def _is_value(text: str) -> bool:
@@ -49,29 +51,45 @@ def _of_environment() -> Set[str]:
 
 
 class Secrets:
-    """The credentials that one attempt can meet."""
+    """The credentials that the options of one attempt hold, and all that were met before."""
 
-    everywhere: Set[str] = set()
+    # The longest first, since one can be a part of another. What a later attempt's plugin writes
+    # to the log can hold what an earlier one brought.
+    _all: Tuple[str, ...] = ()
+    _learning = threading.Lock()
 
     def __init__(self, options: Any) -> None:
-        self._own = set(_values(options, False, 0))
-        # What a later attempt's plugin writes to the log can hold what an earlier one brought.
-        Secrets.everywhere |= self._own
+        self.add(options)
 
-    def add(self, options: Any) -> None:
+    @classmethod
+    def add(cls, options: Any) -> None:
         """Learns those of further options."""
-        self._own |= set(_values(options, False, 0))
-        Secrets.everywhere |= self._own
+        cls.learn(set(_values(options, False, 0)))
 
-    def hide(self, text: str) -> str:
+    @classmethod
+    def learn(cls, values: Set[str]) -> None:
+        """Learns values."""
+        with cls._learning:
+            if values.issubset(cls._all):
+                return
+            if len(cls._all) >= _VALUES_MAX:
+                # Somebody makes them up. Those of the environment stay.
+                cls._all = tuple(_of_environment())
+            if values:
+                # Another tuple: threads that read do not wait for those that learn.
+                cls._all = tuple(sorted(values.union(cls._all), key=len, reverse=True))
+
+    @classmethod
+    def hide(cls, text: str) -> str:
         """The text without them."""
-        for value in sorted(Secrets.everywhere, key=len, reverse=True):
+        for value in cls._all:
             text = text.replace(value, _STRUCK)
         return text
 
-    def hide_bytes(self, text: bytes) -> bytes:
+    @classmethod
+    def hide_bytes(cls, text: bytes) -> bytes:
         """The bytes without them."""
-        for value in sorted(Secrets.everywhere, key=len, reverse=True):
+        for value in cls._all:
             text = text.replace(value.encode("utf-8", "surrogateescape"), _STRUCK.encode("ascii"))
         return text
 
@@ -88,7 +106,7 @@ class _Discreet:
         heard = hearing.stream(self._is_error)
         if heard is not None:
             return heard.write(text)
-        self._below.write(Secrets(None).hide(text))
+        self._below.write(Secrets.hide(text))
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
@@ -99,13 +117,13 @@ def log_error(what: str, error: BaseException) -> None:
     """Writes to the host's log, whoever listens: what was tried, and where it failed."""
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     if sys.__stderr__ is not None:
-        sys.__stderr__.write(Secrets(None).hide(f"{what}: {text}"))
+        sys.__stderr__.write(Secrets.hide(f"{what}: {text}"))
         sys.__stderr__.flush()
 
 
 def guard_log() -> None:
     """From here on nothing that Python code prints in this process shows credentials."""
-    Secrets.everywhere |= _of_environment()
+    Secrets.learn(_of_environment())
     streams: Any = sys
     streams.stdout = _Discreet(sys.stdout, False)
     streams.stderr = _Discreet(sys.stderr, True)
