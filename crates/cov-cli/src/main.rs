@@ -25,7 +25,10 @@ use crate::context::Context;
 use crate::output::{Printer, Screen};
 
 fn main() -> ExitCode {
-    let Args { json, color, server, command } = Args::parse();
+    let Args { json, color, server, command } = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return told_by_clap(&error),
+    };
     output::prepare(match color {
         ColorChoice::Auto => None,
         ColorChoice::Always => Some(true),
@@ -50,4 +53,22 @@ fn main() -> ExitCode {
             code.into()
         }
     }
+}
+
+/// What cannot be read as a command line, and what was asked for by `--help`.
+fn told_by_clap(error: &clap::Error) -> ExitCode {
+    let wants_json = std::env::args_os().any(|word| word == "--json");
+    if error.use_stderr() && wants_json {
+        let text = error.render().to_string();
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let said = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let hint = "`cov help COMMAND` explains the options of a command".to_owned();
+        let told = error::Error::Usage { said, hint }.told(true);
+        // Nobody is left to tell if the error stream is closed.
+        writeln!(std::io::stderr(), "{told}").ok();
+        return error::Code::Usage.into();
+    }
+    error.print().ok();
+    let code = u8::try_from(error.exit_code()).unwrap_or(error::Code::Usage.number());
+    ExitCode::from(code)
 }

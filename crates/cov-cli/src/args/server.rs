@@ -75,6 +75,10 @@ pub(crate) struct ServerOptions {
     /// Further host name by which requests may call the server [env: COV_ALLOWED_HOSTS]
     #[arg(long, value_name = "HOST")]
     allowed_hosts: Vec<String>,
+    /// Where machines that run its tasks reach the server [default: the address that is listened on]
+    /// [env: COV_PUBLIC_URL]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
     /// Most nodes of one workflow [default: 2000000] [env: COV_LIMITS__NODES]
     #[arg(long, value_name = "N")]
     limits_nodes: Option<String>,
@@ -119,6 +123,7 @@ impl ServerOptions {
             ("--dispatcher", &self.dispatcher),
             ("--log-format", &self.log_format),
             ("--log-level", &self.log_level),
+            ("--public-url", &self.public_url),
             ("--limits-nodes", &self.limits_nodes),
             ("--limits-manifest-bytes", &self.limits_manifest_bytes),
             ("--limits-upload-bytes", &self.limits_upload_bytes),
@@ -183,6 +188,8 @@ mod tests {
             "json",
             "--log-level",
             "debug",
+            "--public-url",
+            "https://cov.example",
             "--limits-nodes",
             "5",
             "--limits-manifest-bytes",
