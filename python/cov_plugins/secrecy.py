@@ -75,9 +75,8 @@ class Secrets:
             if len(cls._all) >= _VALUES_MAX:
                 # Somebody makes them up. Those of the environment stay.
                 cls._all = tuple(_of_environment())
-            if values:
-                # Another tuple: threads that read do not wait for those that learn.
-                cls._all = tuple(sorted(values.union(cls._all), key=len, reverse=True))
+            # Another tuple: threads that read do not wait for those that learn.
+            cls._all = tuple(sorted(values.union(cls._all), key=len, reverse=True))
 
     @classmethod
     def hide(cls, text: str) -> str:

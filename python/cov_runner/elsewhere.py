@@ -45,7 +45,11 @@ class Sent(NamedTuple):
 
     def task(self) -> Task:
         """As runners know it."""
-        work_dir = None if self.work_dir is None else WorkDir(*self.work_dir)
+        work_dir = None
+        if self.work_dir is not None:
+            path, unique = self.work_dir
+            # Somebody's home, there.
+            work_dir = WorkDir(os.path.expanduser(path), unique)
         return Task(
             attempt=0,
             dispatch=self.dispatch,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cov_core::error::Fault;
-use cov_core::frames::host::{Found, FromHost, ToHost};
+use cov_core::frames::host::{Found, FromHost, HostOutcome, ToHost};
 use cov_core::ids::AttemptId;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -339,6 +339,12 @@ impl Supervisor {
                 self.suspects.clear(attempt);
                 let spool = Spool::of(&self.options.spool_dir, id);
                 let name = &attempt.engine.name;
+                let outcome = match outcome {
+                    HostOutcome::Killed if !attempt.killed => {
+                        HostOutcome::Died("Somebody else ended the task.".to_owned())
+                    }
+                    outcome => outcome,
+                };
                 let ending = wire::ending(outcome, (stdout, stderr), name, &spool, &self.options);
                 let event = ending.map_or_else(foreign_file, Event::Ended);
                 self.over(id, event).await;
