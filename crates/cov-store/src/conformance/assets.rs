@@ -207,11 +207,12 @@ pub async fn the_latest_job_of_a_node_is_kept(harness: &mut dyn Harness) {
     let job = of_node(1, AssetKey::Job);
     let large = write(&*opened.contents, &bytes(1, LARGE), LARGE).await;
     opened.store.commit(&[register("a", 2), register("b", 2)]).await.unwrap();
-    for change in [small(job, "first"), asset(job, &large), small(job, "last")] {
-        let expected = match &change {
-            Change::Asset { content, .. } => *content,
-            other => panic!("{other:?}"),
-        };
+    let changes = [
+        (small(job, "first"), content("first")),
+        (asset(job, &large), large.content),
+        (small(job, "last"), content("last")),
+    ];
+    for (change, expected) in changes {
         opened.store.commit(&[set("a", 1, vec![change])]).await.unwrap();
         let stored = opened.store.load(&id("a")).await.unwrap();
         assert_eq!(stored.nodes[1].job, Some(expected));
