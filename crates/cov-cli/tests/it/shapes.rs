@@ -105,7 +105,7 @@ impl Held {
             let object: Value = serde_json::from_str(line_of)
                 .unwrap_or_else(|error| panic!("{line}: {line_of}: {error}"));
             let event = object["event"].as_str().unwrap_or_else(|| panic!("{line}: {line_of}"));
-            self.check(&event.to_owned(), &object);
+            self.check(event, &object);
             first.get_or_insert(object);
         }
         first.unwrap_or_else(|| panic!("{line} prints nothing"))
