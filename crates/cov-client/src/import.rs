@@ -89,7 +89,8 @@ impl Client {
         let all: HashSet<u32> = (0..).take(workflow.content_count()).collect();
         // What tasks left cannot be uploaded one by one, as no client brings it otherwise.
         while !imported.missing.is_empty() {
-            let (count, batch) = (imported.missing.len(), batch(workflow, &imported.missing).await?);
+            let (count, batch) =
+                (imported.missing.len(), batch(workflow, &imported.missing).await?);
             if batch.is_empty() {
                 break;
             }
