@@ -4,12 +4,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cov_core::status::Status;
 use cov_store::model::Query;
 use cov_store::{SqliteStore, Store};
 use sqlx::Connection as _;
+use tokio::time::Instant;
 
 use crate::upgrades::{data_directory, everything, sql_files};
 
@@ -98,9 +99,8 @@ fn kill_at(folder: &Path, moment: Moment) {
 #[tokio::test]
 async fn a_killed_upgrade_is_ended_by_the_next_start() {
     if let Some(folder) = std::env::var_os(FOLDER) {
-        // An end in order would be no success for who kills it.
         drop(SqliteStore::open(folder).await.unwrap());
-        std::process::exit(0);
+        return;
     }
     let fixtures = sql_files("tests/upgrades");
     let newest = i64::try_from(fixtures.len()).unwrap();
