@@ -22,12 +22,15 @@ use crate::target;
 #[derive(Debug, Clone)]
 pub struct Executors {
     builtin: Arc<dyn Executor>,
-    added: Vec<(String, Arc<dyn Executor>)>,
+    added: Vec<Named>,
     finder: Option<Arc<dyn Finder>>,
     dask_address: Option<String>,
     /// Those of the finder that were asked for, in the order of their pools.
-    taken: Arc<Mutex<Vec<(String, Arc<dyn Executor>)>>>,
+    taken: Arc<Mutex<Vec<Named>>>,
 }
+
+/// An executor, and the name by which tasks ask for it.
+type Named = (String, Arc<dyn Executor>);
 
 /// How many pools a finder gets. Names beyond that, which only somebody sends who makes them up,
 /// share the last one.
@@ -173,7 +176,7 @@ impl Executors {
         std::iter::once(&self.builtin).chain(self.added.iter().map(|(_, executor)| executor))
     }
 
-    fn taken(&self) -> MutexGuard<'_, Vec<(String, Arc<dyn Executor>)>> {
+    fn taken(&self) -> MutexGuard<'_, Vec<Named>> {
         // Entries are only added, each in one step.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
