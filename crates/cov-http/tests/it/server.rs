@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cov_core::ids::AttemptId;
 use cov_core::time::{Clock, Timestamp};
-use cov_dispatcher::{Parts, Service};
+use cov_dispatcher::{Executors, Parts, Service};
 use cov_exec::local::{LocalExecutor, LocalOptions};
+use cov_exec::plugins::{PluginHost, PluginOptions};
 use cov_exec::{Ending, Error, Event, Executor, Outcome, Payload, Report, Task};
 use cov_http::{Options, StagingArchive};
 use cov_store::MemoryStore;
@@ -134,7 +135,16 @@ impl TestServer {
         Self::assemble(Options::default(), Some(python)).await
     }
 
-    async fn assemble(mut options: Options, python: Option<PathBuf>) -> Self {
+    /// With real Python runners, and the executor plugins of a folder.
+    pub(crate) async fn with_plugins(python: PathBuf, plugins: &Path) -> Self {
+        Self::made(Options::default(), Some(python), Some(plugins)).await
+    }
+
+    async fn assemble(options: Options, python: Option<PathBuf>) -> Self {
+        Self::made(options, python, None).await
+    }
+
+    async fn made(mut options: Options, python: Option<PathBuf>, plugins: Option<&Path>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -148,17 +158,24 @@ impl TestServer {
             taken: Mutex::default(),
             arrived: Notify::new(),
         });
-        let executor: Arc<dyn Executor> = match python {
-            Some(python) => {
-                let url = format!("http://{address}");
-                let spool = cov_store::Contents::spool(&*store).to_owned();
-                let local = LocalOptions::new(folder.path().join("run"), spool, url);
-                let python = Some(undisturbed(&python, folder.path()));
-                let local = LocalOptions { python, workers: 2, ..local };
-                Arc::new(LocalExecutor::start(local, reporter))
+        let (run, url) = (folder.path().join("run"), format!("http://{address}"));
+        let spool = cov_store::Contents::spool(&*store).to_owned();
+        let python = python.map(|python| undisturbed(&python, folder.path()));
+        let executor: Arc<dyn Executor> = match &python {
+            Some(_) => {
+                let local = LocalOptions::new(run.clone(), spool.clone(), url.clone());
+                let local = LocalOptions { python: python.clone(), workers: 2, ..local };
+                Arc::new(LocalExecutor::start(local, reporter.clone()))
             }
             None => Arc::clone(&tasks) as Arc<dyn Executor>,
         };
+        let mut executors = Executors::new(executor);
+        if let Some(plugins) = plugins {
+            let mut options = PluginOptions::new(run, spool.join("plugins"), url);
+            (options.python, options.executor_dir) = (python, Some(plugins.to_owned()));
+            executors = executors.with_finder(Arc::new(PluginHost::new(options, reporter.clone())));
+        }
+        drop(reporter);
         let sublattices = Arc::new(StagingArchive { nodes_max: options.limits.nodes });
         let dispatcher = cov_dispatcher::Options {
             nodes_max: options.limits.nodes,
@@ -169,7 +186,7 @@ impl TestServer {
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn cov_store::Store>,
             contents: Arc::clone(&store) as Arc<dyn cov_store::Contents>,
-            executors: executor.into(),
+            executors,
             reports,
             sublattices,
             clock,
