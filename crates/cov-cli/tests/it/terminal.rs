@@ -147,17 +147,30 @@ fn progress_is_drawn_and_gives_way_to_what_came_of_it() {
     assert!(bar.contains("0/4") && bar.contains('╌'), "{screen}");
     assert!(terminal.raw.windows(2).any(|two| two == b"\x1b["), "it has colours and moves");
 
-    // A narrower terminal: no line is broken into two.
-    terminal.resize(60);
-    terminal.until("it is drawn anew", |screen| screen.contains("2 running"));
-    let drawn = terminal.contents();
-    assert!(drawn.lines().all(|line| line.chars().count() <= 60), "{drawn}");
-
     std::fs::write(place.path("go"), "").unwrap();
     assert_eq!(terminal.end(), 0);
     let last = terminal.contents();
     assert!(last.contains("COMPLETED") && last.contains("shows what it returned"), "{last}");
     assert!(!last.contains('╌') && !last.contains("running"), "no bar is left:\n{last}");
+}
+
+/// What was on its way when the terminal changed is drawn for the old one, and may leave a trace.
+#[test]
+fn a_terminal_that_becomes_narrower_is_drawn_for_what_it_is() {
+    let place = gated();
+    let mut terminal = Terminal::open(&place, "watch", 100, true);
+    terminal.until("both tasks are drawn", |screen| screen.contains("2 running"));
+    terminal.resize(60);
+    let drawn = terminal.raw.len();
+    // The next thing that changes is the time that tasks have taken.
+    terminal.until("it is drawn anew", |screen| {
+        screen.lines().any(|line| line.contains("first") && line.trim_end().ends_with(" s"))
+    });
+    assert!(terminal.raw.len() > drawn);
+    std::fs::write(place.path("go"), "").unwrap();
+    assert_eq!(terminal.end(), 0);
+    let last = terminal.contents();
+    assert!(last.contains("COMPLETED") && last.contains("shows what it returned"), "{last}");
 }
 
 #[test]
