@@ -320,6 +320,8 @@ def test_an_electron_outlives_the_server(dask_address, spawn_server):
     dispatch = flow.dispatch(server, [later])
     until(lambda: running(cached()))
     url = f"{server.url}/api/v3/dispatches/{dispatch}/nodes/{later}"
+    # From then on the next server finds it.
+    until(lambda: "job" in requests.get(url, timeout=30).json()["assets"])
     first = requests.get(url, timeout=30).json()["attempt"]
     server.kill9()
     server.restart()
