@@ -141,8 +141,9 @@ fn engine_of(spec: &ExecutorSpec, executors: &Executors) -> Result<Option<Engine
     if spec.name == DASK_NAME && scheduler_address(&spec).is_none() {
         executors.dask_address().into_iter().for_each(|address| set_address(&mut spec, address));
     }
-    let is_other = !NAMES.contains(&name) || name == DASK_NAME;
-    match executors.taken_pool(name).filter(|_| is_other) {
+    // The server's own runtimes are no engines, and take up no pool among those.
+    let may_be_one = !NAMES.contains(&name) || name == DASK_NAME;
+    match may_be_one.then(|| executors.taken_pool(name)).flatten() {
         Some(pool) => Ok(Some(Engine { pool, spec: Arc::new(spec) })),
         None if name == DASK_NAME => Err(format!(
             "The Dask scheduler at {} cannot be used: this server hosts no executors but its own. \
@@ -319,6 +320,36 @@ mod tests {
         let spec = ExecutorSpec { name: name.into(), data: json!({ "attributes": attributes }) };
         let executors = Executors::new(Arc::new(Idle)).with("gpu", Arc::new(Idle));
         Target::of(&spec, &executors)
+    }
+
+    /// Has every executor.
+    #[derive(Debug)]
+    struct Everything;
+
+    #[async_trait::async_trait]
+    impl cov_exec::Finder for Everything {
+        fn executor(&self, _name: &str) -> Arc<dyn cov_exec::Executor> {
+            Arc::new(Idle)
+        }
+
+        async fn found(&self) -> Result<Vec<cov_exec::Found>, cov_exec::Error> {
+            Ok(Vec::new())
+        }
+
+        async fn stop(&self) {}
+    }
+
+    #[test]
+    fn a_runtime_of_the_server_is_no_engine_and_takes_no_pool() {
+        let executors = Executors::new(Arc::new(Idle)).with_finder(Arc::new(Everything));
+        let on = |name: &str| {
+            let data = json!({ "attributes": { "on": name } });
+            Target::of(&ExecutorSpec { name: "command".into(), data }, &executors)
+        };
+        assert!(why_not(on("rust")).contains("No executor found by name: rust"));
+        assert_eq!(executors.all().len(), 1);
+        assert_ne!(on("slurm").pool(), Pool::BUILTIN);
+        assert_eq!(executors.all().len(), 2);
     }
 
     fn local(work_dir: Option<WorkDir>) -> Target {
