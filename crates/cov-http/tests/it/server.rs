@@ -177,11 +177,6 @@ impl TestServer {
         }
         drop(reporter);
         let sublattices = Arc::new(StagingArchive { nodes_max: options.limits.nodes });
-        let dispatcher = cov_dispatcher::Options {
-            nodes_max: options.limits.nodes,
-            upload_bytes_max: options.limits.upload_bytes,
-            ..cov_dispatcher::Options::default()
-        };
         let clock = Arc::new(SteppingClock(AtomicI64::new(1_700_000_000_000_000)));
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn cov_store::Store>,
@@ -191,7 +186,7 @@ impl TestServer {
             sublattices,
             clock,
         };
-        let (handle, service) = cov_dispatcher::start(dispatcher, parts).await.unwrap();
+        let (handle, service) = cov_dispatcher::start(like(&options.limits), parts).await.unwrap();
         let (quit, quitting) = oneshot::channel::<()>();
         let limits = options.limits.clone();
         let host = cov_dispatcher::LocalHost::new(handle.clone(), Arc::clone(&store) as _);
@@ -251,6 +246,15 @@ impl TestServer {
     /// How many dispatches are stored.
     pub(crate) async fn stored(&self) -> u64 {
         self.get("/api/v3/dispatches").await.json()["total"].as_u64().unwrap()
+    }
+}
+
+/// The dispatcher's options under the limits of the HTTP side.
+fn like(limits: &cov_http::Limits) -> cov_dispatcher::Options {
+    cov_dispatcher::Options {
+        nodes_max: limits.nodes,
+        upload_bytes_max: limits.upload_bytes,
+        ..cov_dispatcher::Options::default()
     }
 }
 
