@@ -17,8 +17,13 @@ MODE = sys.argv[1]
 
 nothing = parsl.python_app(work.nothing)
 increment = parsl.python_app(work.increment)
-total = parsl.python_app(work.total)
 same = parsl.python_app(work.same)
+
+
+@parsl.python_app
+def total(inputs=()):
+    """Parsl looks for results to wait for in a list of this name only."""
+    return sum(inputs)
 
 
 class Peer:
@@ -54,7 +59,7 @@ class Peer:
         work.expect(n, last.result())
 
     def fan(self, n):
-        work.is_total(n, total([nothing(number) for number in range(n)]).result())
+        work.is_total(n, total(inputs=[nothing(number) for number in range(n)]).result())
 
     def parallel(self, n):
         def client(numbers):
