@@ -98,5 +98,5 @@ def _answer(peer, request):
 def _run(peer, shape, n):
     method = getattr(peer, shape, None)
     if method is None:
-        return {"unsupported": getattr(peer, "unsupported", {}).get(shape, "it has no such thing")}
+        return {"unsupported": getattr(peer, "unsupported", {}).get(shape, "")}
     return method(n)

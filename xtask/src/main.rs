@@ -5,6 +5,7 @@
 
 mod api;
 mod book;
+mod compare;
 mod demo;
 mod fuzz;
 mod layers;
@@ -43,6 +44,8 @@ cargo xtask <command>
   soak          [--minutes N]: half of what a server can do, for 30 minutes or so many; what grows that should not?
   try-api       try the native API of a real server with requests made from its description
   book          [--check [PAGE…]]: build the book into target/book; with --check, run every block of code in it
+  compare       [--peers A,B] [--shapes A,B] [--rounds N] [--quick] [--write] [--add] | --page: install other workflow
+                systems, run the same work on them and on this server, write docs/performance.md
   sdk-venv      make the virtual environment of the SDK suite and print its interpreter
 
 `test` takes `--no-sdk` to leave the SDK suite and the kill ledger out, and `-- ARGS` to pass ARGS to pytest.";
@@ -73,6 +76,7 @@ fn dispatch(args: &[String]) -> anyhow::Result<()> {
         "features" => tools::features().map(|note| say::line(&note)),
         "kill-ledger" => ledger::run(rest),
         "book" => book::run(rest),
+        "compare" => compare::run(rest),
         "try-api" => api::run(),
         "fuzz" => fuzz::run(rest),
         "services" => services::run(rest),

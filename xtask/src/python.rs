@@ -27,7 +27,7 @@ const API_REQUIREMENTS: &str = "tests/api/requirements.txt";
 ///
 /// When there is no Python, it cannot make environments, or pip fails; each error says what to do.
 pub(crate) fn demo() -> anyhow::Result<PathBuf> {
-    environment("demo-venv", DEMO_REQUIREMENTS)
+    environment("demo-venv", &repo::root().join(DEMO_REQUIREMENTS))
 }
 
 /// The interpreter of the SDK suite's environment.
@@ -36,7 +36,7 @@ pub(crate) fn demo() -> anyhow::Result<PathBuf> {
 ///
 /// As [`demo`].
 pub(crate) fn sdk() -> anyhow::Result<PathBuf> {
-    environment("sdk-venv", SDK_REQUIREMENTS)
+    environment("sdk-venv", &repo::root().join(SDK_REQUIREMENTS))
 }
 
 /// The interpreter of the environment of the executor plugins. The SDK suite has another one, for every plugin that is
@@ -46,7 +46,7 @@ pub(crate) fn sdk() -> anyhow::Result<PathBuf> {
 ///
 /// As [`demo`].
 pub(crate) fn plugins() -> anyhow::Result<PathBuf> {
-    environment(PLUGINS, PLUGINS_REQUIREMENTS)
+    environment(PLUGINS, &repo::root().join(PLUGINS_REQUIREMENTS))
 }
 
 /// Where [`plugins`] makes its environment.
@@ -62,7 +62,7 @@ const PLUGINS: &str = "plugins-venv";
 ///
 /// As [`demo`].
 pub(crate) fn api() -> anyhow::Result<PathBuf> {
-    environment("api-venv", API_REQUIREMENTS)
+    environment("api-venv", &repo::root().join(API_REQUIREMENTS))
 }
 
 /// Makes the SDK suite's environment and prints its interpreter.
@@ -76,9 +76,14 @@ pub(crate) fn print_sdk_interpreter() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn environment(name: &str, requirements: &str) -> anyhow::Result<PathBuf> {
-    let requirements = repo::root().join(requirements);
-    let wanted = std::fs::read_to_string(&requirements)
+/// The interpreter of the environment `target/<name>`, made if it is not there, with what the file `requirements` asks
+/// for.
+///
+/// # Errors
+///
+/// As [`demo`].
+pub(crate) fn environment(name: &str, requirements: &Path) -> anyhow::Result<PathBuf> {
+    let wanted = std::fs::read_to_string(requirements)
         .with_context(|| requirements.display().to_string())?;
     let base = base_interpreter()?;
     let version = version(&base)?;
@@ -93,7 +98,7 @@ fn environment(name: &str, requirements: &str) -> anyhow::Result<PathBuf> {
     make(&base, &folder)?;
     let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
-        .arg(&requirements);
+        .arg(requirements);
     run::logged(&format!("{name} pip"), &mut pip)
         .context("pip could not install the packages: is the index reachable?")?;
     std::fs::write(&stamp, made_for)?;

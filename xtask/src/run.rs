@@ -69,7 +69,7 @@ pub(crate) fn text(command: &mut Command) -> anyhow::Result<String> {
 pub(crate) fn log_path(name: &str) -> anyhow::Result<PathBuf> {
     let folder = repo::target().join("xtask");
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    Ok(folder.join(format!("{}.log", name.replace(' ', "-"))))
+    Ok(folder.join(format!("{}.log", name.replace([' ', '/'], "-"))))
 }
 
 /// The last lines of a text.
