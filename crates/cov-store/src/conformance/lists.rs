@@ -6,9 +6,9 @@ use cov_core::status::Status;
 use super::Harness;
 use super::fixtures::{at, dispatch_state, id, register, set};
 use crate::Store;
-use crate::model::{Change, Query};
+use crate::model::{Change, ChangeSet, Query};
 
-fn become_(name: &str, status: Status) -> crate::model::ChangeSet {
+fn become_(name: &str, status: Status) -> ChangeSet {
     set(name, 1, vec![Change::Dispatch(dispatch_state(status))])
 }
 
@@ -106,5 +106,64 @@ pub async fn lists_are_filtered_sorted_and_cut(harness: &mut dyn Harness) {
     ] {
         assert_eq!(names(store, &query).await.join(" "), listed);
         assert_eq!(store.count(&query).await.unwrap(), counted, "of {listed}");
+    }
+}
+
+/// A list is in the order of registration, by the clock: what was imported stands where it was then.
+/// At the same moment, the one that came later is the newer one.
+pub async fn lists_go_by_when_a_dispatch_was_registered(harness: &mut dyn Harness) {
+    let opened = harness.open().await;
+    let store = opened.store.as_ref();
+    for (name, time) in [("b", 20), ("d", 40), ("a", 10), ("c", 20), ("e", 40)] {
+        let set = ChangeSet { at: at(time), ..register(name, 1) };
+        store.commit(&[set]).await.unwrap();
+    }
+    store.commit(&[become_("a", Status::Failed), become_("d", Status::Running)]).await.unwrap();
+    let every = Query { limit: 100, ..Query::default() };
+    let behind = |name| Query { behind: Some(id(name)), ..every.clone() };
+    let names_of = async |query: Query| names(store, &query).await.join(" ");
+    assert_eq!(names_of(every.clone()).await, "e d c b a");
+    assert_eq!(names_of(Query { latest_first: false, ..every.clone() }).await, "a b c d e");
+    let some = vec![Status::Running, Status::Failed, Status::NewObject];
+    assert_eq!(names_of(Query { statuses: some, ..every.clone() }).await, "e d c b a");
+    assert_eq!(names_of(behind("c")).await, "b a");
+    assert_eq!(names_of(Query { latest_first: false, ..behind("c") }).await, "d e");
+    assert_eq!(names_of(Query { since: Some(at(20)), ..behind("d") }).await, "c b");
+    let middle = Query { since: Some(at(20)), until: Some(at(40)), ..every.clone() };
+    assert_eq!(names_of(middle.clone()).await, "c b");
+    assert_eq!(store.count(&middle).await.unwrap(), 2);
+}
+
+/// Pages follow one another without a gap, in every order and by every filter, also where many
+/// dispatches are of one moment.
+pub async fn pages_by_cursor_and_by_offset_are_the_same(harness: &mut dyn Harness) {
+    let opened = harness.open().await;
+    let store = opened.store.as_ref();
+    for number in 0_i64..30 {
+        let name = format!("p{number:02}");
+        let status = [Status::Completed, Status::Failed, Status::Running]
+            [usize::try_from(number % 3).unwrap()];
+        let set = ChangeSet { at: at(number / 7), ..register(&name, 1) };
+        store.commit(&[set, become_(&name, status)]).await.unwrap();
+    }
+    let every = Query { limit: 4, ..Query::default() };
+    let two = vec![Status::Failed, Status::Completed];
+    for asked in [
+        every.clone(),
+        Query { statuses: two.clone(), ..every.clone() },
+        Query { prefix: Some("p1".into()), ..every.clone() },
+        Query { prefix: Some("p".into()), statuses: two, roots_only: true, ..every.clone() },
+        Query { since: Some(at(1)), until: Some(at(4)), latest_first: false, ..every },
+    ] {
+        let whole = names(store, &Query { limit: 100, ..asked.clone() }).await;
+        assert_eq!(store.count(&asked).await.unwrap(), whole.len() as u64);
+        let (mut by_offset, mut by_cursor) = (Vec::new(), Vec::new());
+        while by_offset.len() < whole.len() {
+            let offset = by_offset.len() as u64;
+            by_offset.extend(names(store, &Query { offset, ..asked.clone() }).await);
+            let behind = by_cursor.last().map(|name: &String| id(name));
+            by_cursor.extend(names(store, &Query { behind, ..asked.clone() }).await);
+        }
+        assert_eq!((&by_offset, &by_cursor), (&whole, &whole));
     }
 }

@@ -90,6 +90,8 @@ macro_rules! conformance {
                 links::no_dispatch_stands_above_itself,
                 lists::unfinished_dispatches_are_those_at_work,
                 lists::lists_are_filtered_sorted_and_cut,
+                lists::lists_go_by_when_a_dispatch_was_registered,
+                lists::pages_by_cursor_and_by_offset_are_the_same,
                 retention::what_matches_goes_and_the_rest_stays,
                 retention::a_hierarchy_goes_as_a_whole,
                 retention::contents_go_with_their_last_asset,

@@ -320,16 +320,17 @@ impl State {
         &self,
         query: &Query,
     ) -> impl DoubleEndedIterator<Item = (&DispatchId, &Entry)> {
-        let place = |behind| self.order.iter().position(|id| id == behind);
-        let listed = match (query.behind.as_ref().map(place), query.latest_first) {
-            (None, _) => 0..self.order.len(),
-            (Some(None), _) => 0..0,
-            (Some(Some(place)), true) => 0..place,
-            (Some(Some(place)), false) => place + 1..self.order.len(),
-        };
-        let listed = self.order.get(listed).unwrap_or_default();
-        let entries = listed.iter().filter_map(|id| Some((id, self.entry(id).ok()?)));
-        entries.filter(move |(dispatch, entry)| {
+        let entries = self.order.iter().filter_map(|id| Some((id, self.entry(id).ok()?)));
+        let mut listed: Vec<_> = entries.collect();
+        listed.sort_by_key(|(_, entry)| entry.created_at);
+        let place = |behind| listed.iter().position(|(id, _)| *id == behind);
+        match (query.behind.as_ref().map(place), query.latest_first) {
+            (None, _) => {}
+            (Some(None), _) => listed.clear(),
+            (Some(Some(place)), true) => listed.truncate(place),
+            (Some(Some(place)), false) => drop(listed.drain(..=place)),
+        }
+        listed.into_iter().filter(move |(dispatch, entry)| {
             (query.ids.is_empty() || query.ids.contains(dispatch))
                 && query.prefix.as_ref().is_none_or(|prefix| dispatch.as_str().starts_with(prefix))
                 && is_asked_for(entry, query)

@@ -6,6 +6,7 @@ mod backup;
 mod check;
 mod commit;
 mod copies;
+mod list;
 mod load;
 mod open;
 mod purge;

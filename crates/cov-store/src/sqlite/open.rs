@@ -38,6 +38,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     ),
     (3, "create triggers", include_str!("../../migrations/sqlite/0003_create_triggers.sql")),
     (4, "create tokens", include_str!("../../migrations/sqlite/0004_create_tokens.sql")),
+    (5, "index lists", include_str!("../../migrations/sqlite/0005_index_lists.sql")),
 ];
 
 /// How many copies of older databases are kept, unless something else is said.

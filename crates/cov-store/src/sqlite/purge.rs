@@ -13,7 +13,7 @@ use cov_core::trigger::TriggerState;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, QueryBuilder, Sqlite};
 
-use super::query::UNFINISHED;
+use super::list::UNFINISHED;
 use super::rows::triggers::state_code;
 use super::rows::{read_content, read_id};
 use super::{SqliteStore, lock};

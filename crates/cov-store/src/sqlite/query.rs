@@ -1,4 +1,4 @@
-//! Short reads: lists, single assets, contents. Each is one statement, or a few that need not
+//! Short reads: single assets, contents. Each is one statement, or a few that need not
 //! agree on one moment.
 
 use std::collections::HashMap;
@@ -8,25 +8,15 @@ use cov_core::asset::{
     Announced, AssetAddress, AssetState, ContentRef, INLINE_BYTES_MAX, SmallContent,
 };
 use cov_core::ids::{ContentId, DispatchId, NodeId, Sha1Digest};
-use cov_core::result::Summary;
-use cov_core::status::Status;
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::rows::{
-    AssetColumns, DispatchColumns, node_column, read_asset, read_content, read_dispatch, read_id,
-    read_u32,
-};
+use super::rows::{AssetColumns, node_column, read_asset, read_content, read_id, read_u32};
 use super::{Known, SqliteStore, lock};
 use crate::fault::{corrupt, from_sql};
-use crate::model::Query;
 use crate::{Awaited, Blob, Error};
 
 /// How many announcements one statement looks up.
 const ANNOUNCED_A_STATEMENT: usize = 512;
-
-/// States of a dispatch that was started and has not ended.
-pub(super) const UNFINISHED: [Status; 4] =
-    [Status::Starting, Status::Running, Status::Dispatching, Status::Postprocessing];
 
 impl SqliteStore {
     /// The row of `dispatch`.
@@ -49,40 +39,6 @@ impl SqliteStore {
         let known = Known { row, nodes };
         self.remember(purges, [(dispatch.clone(), known)]);
         Ok(known)
-    }
-
-    pub(super) async fn list_unfinished(&self) -> Result<Vec<DispatchId>, Error> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT dispatch_id FROM dispatches");
-        let query_of = Query { statuses: UNFINISHED.to_vec(), ..Query::default() };
-        push_conditions(&mut query, &query_of);
-        query.push(" ORDER BY id");
-        let ids: Vec<String> =
-            query.build_query_scalar().fetch_all(&self.readers).await.map_err(from_sql)?;
-        Ok(ids.iter().filter_map(|id| sound(read_id(id), id)).collect())
-    }
-
-    pub(super) async fn list(&self, asked: &Query) -> Result<Vec<Summary>, Error> {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT dispatch_id, root_id, parent_id, parent_node, name, status, \
-             cancel_requested, node_count, completed_node_count, created_at, updated_at, \
-             started_at, ended_at FROM dispatches",
-        );
-        push_conditions(&mut query, asked);
-        query.push(if asked.latest_first { " ORDER BY id DESC" } else { " ORDER BY id" });
-        query.push(" LIMIT ").push_bind(i64::from(asked.limit));
-        let offset = i64::try_from(asked.offset).unwrap_or(i64::MAX);
-        query.push(" OFFSET ").push_bind(offset);
-        let rows: Vec<DispatchColumns> =
-            query.build_query_as().fetch_all(&self.readers).await.map_err(from_sql)?;
-        Ok(readable(rows))
-    }
-
-    pub(super) async fn count_matching(&self, asked: &Query) -> Result<u64, Error> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM dispatches");
-        push_conditions(&mut query, asked);
-        let count: i64 =
-            query.build_query_scalar().fetch_one(&self.readers).await.map_err(from_sql)?;
-        Ok(count.unsigned_abs())
     }
 
     pub(super) async fn find_asset(
@@ -237,60 +193,5 @@ impl SqliteStore {
         .fetch_one(&self.readers)
         .await
         .map_err(from_sql)
-    }
-}
-
-/// One damaged row must not hide the others.
-fn readable(rows: Vec<DispatchColumns>) -> Vec<Summary> {
-    let read = |row: DispatchColumns| {
-        let id = row.0.clone();
-        sound(read_dispatch(row), &id).map(|row| row.summary)
-    };
-    rows.into_iter().filter_map(read).collect()
-}
-
-fn sound<T, E: std::fmt::Display>(read: Result<T, E>, id: &str) -> Option<T> {
-    let logged = |error: &E| tracing::error!(dispatch.id = id, %error, "a stored row is damaged");
-    read.inspect_err(logged).ok()
-}
-
-fn push_conditions(query: &mut QueryBuilder<Sqlite>, asked: &Query) {
-    query.push(" WHERE 1");
-    if !asked.ids.is_empty() {
-        // One value, however many ids: statements have a limit of values. Ids need no escapes.
-        let ids = asked.ids.iter().map(|id| format!("\"{id}\"")).collect::<Vec<_>>().join(",");
-        query.push(" AND dispatch_id IN (SELECT value FROM json_each(");
-        query.push_bind(format!("[{ids}]"));
-        query.push("))");
-    }
-    if !asked.statuses.is_empty() {
-        query.push(" AND status IN (");
-        let mut statuses = query.separated(", ");
-        for status in &asked.statuses {
-            statuses.push_bind(i64::from(status.code()));
-        }
-        query.push(")");
-    }
-    if let Some(prefix) = &asked.prefix {
-        // As a range, so that the index of ids is used. No id has a character above `z`.
-        query.push(" AND dispatch_id >= ").push_bind(prefix.clone());
-        query.push(" AND dispatch_id < ").push_bind(format!("{prefix}{{"));
-    }
-    if asked.roots_only {
-        query.push(" AND parent_id IS NULL");
-    }
-    if let Some(name) = &asked.name {
-        query.push(" AND name = ").push_bind(name.clone());
-    }
-    if let Some(since) = asked.since {
-        query.push(" AND created_at >= ").push_bind(since.as_micros());
-    }
-    if let Some(until) = asked.until {
-        query.push(" AND created_at < ").push_bind(until.as_micros());
-    }
-    if let Some(behind) = &asked.behind {
-        query.push(if asked.latest_first { " AND id < (" } else { " AND id > (" });
-        query.push("SELECT id FROM dispatches WHERE dispatch_id = ");
-        query.push_bind(behind.as_str().to_owned()).push(")");
     }
 }

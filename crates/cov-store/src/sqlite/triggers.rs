@@ -10,7 +10,7 @@ use cov_core::trigger::{Firing, TriggerId, TriggerRecord, TriggerState};
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::SqliteStore;
-use super::query::UNFINISHED;
+use super::list::UNFINISHED;
 use super::rows::triggers::{
     TriggerColumns, TriggerRow, read_firing, read_trigger, read_trigger_id, state_code,
     trigger_columns,

@@ -130,6 +130,10 @@ async fn an_older_schema_is_brought_up_to_date() {
         "DROP TABLE tokens",
         "DROP TABLE server_keys",
         "DROP TABLE audit",
+        "DROP INDEX dispatches_by_age",
+        "DROP INDEX dispatches_by_name",
+        "DROP INDEX dispatches_by_status",
+        "CREATE INDEX dispatches_by_status ON dispatches (status)",
         "DELETE FROM _sqlx_migrations WHERE version > 2",
     ] {
         sqlx::query(statement).execute(&mut connection).await.unwrap();
