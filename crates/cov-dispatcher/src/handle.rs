@@ -1,6 +1,8 @@
 //! What callers can ask of the dispatcher. Commands go to the owner of the dispatch by its
 //! mailbox and are answered when their changes are durable; reads come straight from the store.
 
+pub(crate) mod named;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use crate::owner::{self, Message};
 use crate::service::Shared;
 use crate::upload::Upload;
-use crate::{Error, redispatch, registration};
+use crate::{Error, redispatch};
 
 /// How often a command is sent again because the owner that it was sent to had retired.
 const OWNERS_ASKED_MAX: usize = 16;
@@ -64,8 +66,7 @@ impl Handle {
     /// # Errors
     /// The manifest is refused, its id is taken, or the store cannot take it; nothing was stored.
     pub async fn register(&self, manifest: Manifest) -> Result<Registered, Error> {
-        self.check_open()?;
-        registration::register(&self.shared, manifest).await
+        self.register_named(manifest, Vec::new()).await
     }
 
     /// Registers `manifest` as a redispatch of `earlier`. Nodes that count as the same share its
@@ -80,10 +81,7 @@ impl Handle {
         manifest: Manifest,
         reuse: bool,
     ) -> Result<Registered, Error> {
-        self.check_open()?;
-        let outcome =
-            redispatch::redispatch(&self.shared, earlier, manifest, reuse, Vec::new()).await;
-        self.explain_missing(earlier, outcome).await
+        self.redispatch_named(earlier, manifest, Vec::new(), reuse).await
     }
 
     /// Tells a damaged content apart from one that went with its dispatch: `earlier` may have
@@ -125,7 +123,7 @@ impl Handle {
         let record = self.shared.store.record(dispatch).await?;
         let manifest = redispatch::manifest_of(&self.shared, &record).await?;
         let graph = manifest.graph(self.shared.options.nodes_max)?;
-        redispatch::plan_against(&record, &manifest, &graph, reuse)
+        redispatch::plan_against(&record, &manifest, &graph, &[], reuse)
     }
 
     /// The manifest with which it would be dispatched again, unchanged: without an id, and with the

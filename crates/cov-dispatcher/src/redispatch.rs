@@ -78,7 +78,7 @@ pub(crate) async fn plan_redispatch(
     beside: Vec<Change>,
 ) -> Result<(Manifest, Graph, TakenOver), Error> {
     let graph = manifest.graph(shared.options.nodes_max)?;
-    let nodes = plan_against(record, &manifest, &graph, reuse)?;
+    let nodes = plan_against(record, &manifest, &graph, &beside, reuse)?;
     manifest.assets.retain(|asset| is_clients(asset.address, &graph));
     let mut taken_over = take_over(record, &nodes);
     let present: HashSet<AssetAddress> =
@@ -93,14 +93,24 @@ pub(crate) async fn plan_redispatch(
     Ok((manifest, graph, taken_over))
 }
 
-/// What a redispatch of `earlier` as `manifest` would take over. Changes nothing.
+/// What a redispatch of `earlier` as `manifest`, with the names in `beside`, would take over.
+/// Changes nothing.
 pub(crate) fn plan_against(
     earlier: &DispatchRecord,
     manifest: &Manifest,
     graph: &Graph,
+    beside: &[Change],
     reuse: bool,
 ) -> Result<Vec<NodePlan>, Error> {
-    let new = Side { graph: graph.clone(), nodes: facts_of_manifest(manifest) };
+    let mut nodes = facts_of_manifest(manifest);
+    for change in beside {
+        let Change::Asset { address, content, .. } = change else { continue };
+        let named = address.node.filter(|_| address.key == AssetKey::Name);
+        if let Some(facts) = named.and_then(|node| nodes.get_mut(node.index())) {
+            facts.name = long_name(content.sha1);
+        }
+    }
+    let new = Side { graph: graph.clone(), nodes };
     Ok(plan(&side_of_record(earlier)?, &new, reuse))
 }
 

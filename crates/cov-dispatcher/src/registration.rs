@@ -13,6 +13,7 @@ use cov_store::model::{Change, ChangeSet, NewNode, Registration};
 use cov_store::{Contents, Staged};
 
 use crate::handle::Registered;
+use crate::handle::named::kept;
 use crate::reports::stage;
 use crate::service::Shared;
 use crate::{Error, target};
@@ -20,10 +21,15 @@ use crate::{Error, target};
 /// How much of a long name stays in its row. Bytes.
 const NAME_BEGINNING_BYTES: usize = 256;
 
-/// Registers a manifest as it is.
-pub(crate) async fn register(shared: &Shared, manifest: Manifest) -> Result<Registered, Error> {
+/// Registers a manifest as it is. The store has `names`, and the manifest their beginnings.
+pub(crate) async fn register(
+    shared: &Shared,
+    manifest: Manifest,
+    names: Vec<(NodeId, Staged)>,
+) -> Result<Registered, Error> {
     let (manifest, graph) = check(manifest, shared.options.nodes_max).await?;
-    register_with(shared, manifest, &graph, TakenOver::default()).await
+    let beside = TakenOver { changes: kept(names), ..TakenOver::default() };
+    register_with(shared, manifest, &graph, beside).await
 }
 
 /// Manifests with more nodes and edges than this are checked beside the tasks of the server.

@@ -84,6 +84,13 @@ pub(crate) struct Collected {
     _room: Room,
 }
 
+impl Collected {
+    /// What was gathered of a body elsewhere, and the memory that was held for it.
+    pub(crate) fn new(bytes: Vec<u8>, room: Room) -> Self {
+        Self { bytes, _room: room }
+    }
+}
+
 impl Deref for Collected {
     type Target = [u8];
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tokio::sync::SemaphorePermit;
 
 use super::export::{Export, JSON, Mode};
+use super::long_names::{self, LongNames};
 use super::manifest::{self, Sent};
 use super::outline::Outline;
 use super::sources::Sources;
@@ -24,6 +25,8 @@ use crate::{App, Shared, body};
 
 /// Larger bodies wait for a permit before they are read, so that few are in memory at once.
 const LARGE_BYTES: u64 = 8 << 20;
+/// Larger bodies may hold names that are better kept out of memory.
+const SIEVED_FROM_BYTES: u64 = 1 << 20;
 /// Larger bodies are parsed off the runtime's threads.
 const PARSED_INLINE_BYTES_MAX: usize = 128 << 10;
 
@@ -34,10 +37,11 @@ pub(super) async fn register(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let (Sent { manifest, sources }, _permit) = read_manifest(&shared, &headers, body).await?;
+    let (Sent { manifest, sources, names }, _permit) =
+        read_manifest(&shared, &headers, body).await?;
     let sources = Sources::check(sources, &manifest.assets).await?;
-    let outline = Outline::of(&manifest);
-    let mut registered = shared.handle.register(manifest).await?;
+    let outline = Outline::of(&manifest, &names);
+    let mut registered = shared.handle.register_named(manifest, names).await?;
     sources.take_in(&shared.handle, &mut registered).await?;
     answer(&shared, base, outline, registered).await
 }
@@ -53,9 +57,9 @@ pub(super) async fn redispatch(
     body: Body,
 ) -> Result<Response, Refusal> {
     let reuse = params.flag("reuse_previous_results", false)?;
-    let (Sent { manifest, .. }, _permit) = read_manifest(&shared, &headers, body).await?;
-    let outline = Outline::of(&manifest);
-    let registered = shared.handle.redispatch(&earlier, manifest, reuse).await?;
+    let (Sent { manifest, names, .. }, _permit) = read_manifest(&shared, &headers, body).await?;
+    let outline = Outline::of(&manifest, &names);
+    let registered = shared.handle.redispatch_named(&earlier, manifest, names, reuse).await?;
     answer(&shared, base, outline, registered).await
 }
 
@@ -77,7 +81,12 @@ async fn read_manifest<'a>(
             }
             false => None,
         };
-    Ok((parse(chunks.collect().await?, limits.nodes).await?, permit))
+    let may_hold_long_names = chunks.announced().is_none_or(|length| length > SIEVED_FROM_BYTES);
+    let (body, names) = match may_hold_long_names {
+        true => long_names::collect(&shared.handle, chunks).await?,
+        false => (chunks.collect().await?, LongNames::default()),
+    };
+    Ok((parse(body, names, limits.nodes).await?, permit))
 }
 
 async fn answer(
@@ -93,12 +102,13 @@ async fn answer(
     Ok((StatusCode::CREATED, JSON, Extension(target), body).into_response())
 }
 
-/// Parses and drops the body: the names of a manifest may be as long as the rest of it.
-async fn parse(body: Collected, nodes_max: usize) -> Result<Sent, Refusal> {
+/// Parses and drops the body.
+async fn parse(body: Collected, names: LongNames, nodes_max: usize) -> Result<Sent, Refusal> {
     if body.len() <= PARSED_INLINE_BYTES_MAX {
-        return manifest::parse(&body, nodes_max);
+        return manifest::parse(&body, nodes_max, &names);
     }
-    let parsed = tokio::task::spawn_blocking(move || manifest::parse(&body, nodes_max)).await;
+    let parse = move || manifest::parse(&body, nodes_max, &names);
+    let parsed = tokio::task::spawn_blocking(parse).await;
     parsed.map_err(|error| {
         tracing::error!(error = %error, "manifest parser ended early");
         Refusal::new(ErrorCode::Internal, "the parser ended early")

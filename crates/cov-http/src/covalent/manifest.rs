@@ -11,10 +11,12 @@ use cov_core::graph::{Edge, EdgeKind, NodeKind};
 use cov_core::ids::NodeId;
 use cov_core::manifest::{LatticeInfo, Manifest, ManifestAsset, ManifestNode};
 use cov_core::status::Status;
+use cov_dispatcher::store::Staged;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::long_names::LongNames;
 use super::names::{WAITING_EDGE, node_kind};
 use super::wire::{self, Object};
 use crate::body;
@@ -26,20 +28,22 @@ pub(super) struct Sent {
     pub(super) manifest: Manifest,
     /// Assets that the server shall take from a file by itself, and where that is.
     pub(super) sources: Vec<(AssetAddress, String)>,
+    /// Names that the store has; the manifest has their beginnings.
+    pub(super) names: Vec<(NodeId, Staged)>,
 }
 
-/// Parses a manifest of at most `nodes_max` nodes.
+/// Parses a manifest of at most `nodes_max` nodes, out of which `names` were taken.
 ///
 /// # Errors
 /// The first fault, with its path. Reading ends with the node that is one too many.
-pub(super) fn parse(bytes: &[u8], nodes_max: usize) -> Result<Sent, Refusal> {
+pub(super) fn parse(bytes: &[u8], nodes_max: usize, names: &LongNames) -> Result<Sent, Refusal> {
     let Object(wire): Object<wire::Manifest<'_>> = match serde_json::from_slice(bytes) {
         Ok(wire) => wire,
         // Only a refused manifest pays for the path of its fault.
         Err(_) => body::parse(bytes, "body")?,
     };
     let Object(lattice) = wire.lattice;
-    let mut reading = Reading::new(nodes_max);
+    let mut reading = Reading::new(nodes_max, names);
     reading.lattice_assets(&lattice.assets)?;
     reading.nodes(lattice.transport_graph.nodes)?;
     let links = lattice.transport_graph.0.links;
@@ -53,7 +57,7 @@ pub(super) fn parse(bytes: &[u8], nodes_max: usize) -> Result<Sent, Refusal> {
         edges,
         assets: reading.assets,
     };
-    Ok(Sent { manifest, sources: reading.sources })
+    Ok(Sent { manifest, sources: reading.sources, names: reading.names })
 }
 
 fn chosen_id(text: &str) -> Result<Option<cov_core::ids::DispatchId>, Refusal> {
@@ -187,25 +191,29 @@ impl Executors {
 
 /// What has been read of a manifest.
 #[derive(Debug)]
-struct Reading {
+struct Reading<'n> {
     nodes_max: usize,
+    long_names: &'n LongNames,
     /// Ids and nodes, in the order of the list.
     listed: Vec<(u32, ManifestNode)>,
     executors: Executors,
     assets: Vec<ManifestAsset>,
     sources: Vec<(AssetAddress, String)>,
+    names: Vec<(NodeId, Staged)>,
     /// A fault that serde's errors cannot carry.
     refusal: Option<Refusal>,
 }
 
-impl Reading {
-    fn new(nodes_max: usize) -> Self {
+impl<'n> Reading<'n> {
+    fn new(nodes_max: usize, long_names: &'n LongNames) -> Self {
         Self {
             nodes_max,
+            long_names,
             listed: Vec::new(),
             executors: Executors::default(),
             assets: Vec::new(),
             sources: Vec::new(),
+            names: Vec::new(),
             refusal: None,
         }
     }
@@ -233,7 +241,7 @@ impl Reading {
             return Err(refusal);
         }
         // The same again, only to learn where the fault is.
-        let mut again = Self::new(self.nodes_max);
+        let mut again = Self::new(self.nodes_max, self.long_names);
         let mut track = serde_path_to_error::Track::new();
         let mut reader = serde_json::Deserializer::from_str(raw.get());
         let tracked = serde_path_to_error::Deserializer::new(&mut reader, &mut track);
@@ -252,7 +260,16 @@ impl Reading {
                 loc.extend(["metadata", "executor_data"].map(Step::from));
                 loc
             })?;
-        let kind = node_kind(&metadata.name);
+        let (name, kind) = match self.long_names.of(&metadata.name) {
+            Some(long) => {
+                self.names.push((NodeId(node.id), long.staged.clone()));
+                (long.beginning.clone(), long.kind)
+            }
+            None => {
+                let kind = node_kind(&metadata.name);
+                (metadata.name, kind)
+            }
+        };
         self.node_assets(index, NodeId(node.id), kind, &node.assets)?;
         let status = match metadata.status {
             Status::PendingReplacement => Status::PendingReplacement,
@@ -261,7 +278,7 @@ impl Reading {
         self.listed.push((
             node.id,
             ManifestNode {
-                name: metadata.name,
+                name,
                 kind,
                 task_group: NodeId(metadata.task_group_id),
                 executor,
@@ -326,7 +343,7 @@ impl Reading {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for &mut Reading {
+impl<'de> DeserializeSeed<'de> for &mut Reading<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -334,7 +351,7 @@ impl<'de> DeserializeSeed<'de> for &mut Reading {
     }
 }
 
-impl<'de> Visitor<'de> for &mut Reading {
+impl<'de> Visitor<'de> for &mut Reading<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,6 +7,7 @@ mod escape;
 mod export;
 mod files;
 mod holding;
+mod long_names;
 mod manifest;
 mod names;
 mod needs;

@@ -9,6 +9,7 @@ use cov_core::manifest::{LatticeInfo, Manifest, ManifestNode, NAME_INLINE_BYTES_
 use cov_core::result::Summary;
 use cov_core::status::Status;
 use cov_core::time::Timestamp;
+use cov_dispatcher::store::Staged;
 use cov_dispatcher::store::model::{DispatchRecord, NodeRecord, NodeState};
 
 /// What the answer to a registration tells of its manifest.
@@ -22,8 +23,15 @@ pub(super) struct Outline {
 }
 
 impl Outline {
-    pub(super) fn of(manifest: &Manifest) -> Self {
+    pub(super) fn of(manifest: &Manifest, names: &[(NodeId, Staged)]) -> Self {
         let mut nodes: Vec<NodeRecord> = manifest.nodes.iter().zip(0..).map(outlined).collect();
+        for (id, Staged { content, .. }) in names {
+            let Some(node) = nodes.get_mut(id.index()) else { continue };
+            node.name = String::new();
+            let announced = Announced { size: content.size, sha1: None };
+            let address = AssetAddress::of_node(*id, AssetKey::Name);
+            node.assets.push((address, AssetState::Awaited(announced)));
+        }
         let mut assets = Vec::new();
         for asset in &manifest.assets {
             let owner = asset.address.node.and_then(|node| nodes.get_mut(node.index()));

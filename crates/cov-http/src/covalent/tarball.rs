@@ -16,6 +16,7 @@ use cov_core::transportable::Layout;
 use cov_dispatcher::store::Blob;
 use cov_dispatcher::sublattice::{BuiltLattice, SublatticeFormat};
 
+use super::long_names::LongNames;
 use super::manifest;
 use super::names::parse_object_key;
 
@@ -57,8 +58,10 @@ impl StagingArchive {
         // Names that have a member of their own are read into memory too, and are no files.
         let files = read_files(archive.take(FILES_BYTES_MAX))?;
         let (folder, manifest) = find_manifest(&files)?;
-        let manifest::Sent { manifest, .. } = manifest::parse(manifest, self.nodes_max)
-            .map_err(|refusal| format!("its manifest is refused: {}", refusal.public_detail()))?;
+        let manifest::Sent { manifest, .. } =
+            manifest::parse(manifest, self.nodes_max, &LongNames::default()).map_err(
+                |refusal| format!("its manifest is refused: {}", refusal.public_detail()),
+            )?;
         let assets = assets_of(&manifest, folder, &files)?;
         Ok(BuiltLattice { manifest: Manifest { dispatch_id: None, ..manifest }, assets })
     }

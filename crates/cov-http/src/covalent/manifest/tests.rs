@@ -4,6 +4,10 @@ use serde_json::{Value, json};
 
 use super::*;
 
+fn parse(bytes: &[u8], nodes_max: usize) -> Result<Sent, Refusal> {
+    super::parse(bytes, nodes_max, &LongNames::default())
+}
+
 fn asset() -> Value {
     json!({ "digest_alg": null, "digest": null, "uri": "", "remote_uri": null, "size": 0 })
 }
