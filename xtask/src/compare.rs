@@ -42,6 +42,8 @@ struct Options {
     write: bool,
     /// Keep the figures of other peers from the last comparison.
     add: bool,
+    /// Where our own programs are, if not to be built.
+    programs: Option<PathBuf>,
     /// Only write the page, from the figures that are there.
     only_page: bool,
 }
@@ -55,6 +57,7 @@ impl Options {
             is_quick: false,
             write: false,
             add: false,
+            programs: None,
             only_page: false,
         };
         let mut arguments = arguments.iter();
@@ -68,6 +71,7 @@ impl Options {
                 "--quick" => options.is_quick = true,
                 "--write" => options.write = true,
                 "--add" => options.add = true,
+                "--programs" => options.programs = Some(std::path::absolute(value()?)?),
                 "--page" => options.only_page = true,
                 other => anyhow::bail!("no option `{other}`: {USAGE}"),
             }
@@ -100,8 +104,10 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         return page::write(&load()?);
     }
     let began = Instant::now();
-    let chosen = chosen(peers::all()?, &options.peers)?;
-    if chosen.iter().any(Peer::is_ours) {
+    let release = repo::target().join("release");
+    let all = peers::all(options.programs.as_deref().unwrap_or(&release))?;
+    let chosen = chosen(all, &options.peers)?;
+    if options.programs.is_none() && chosen.iter().any(Peer::is_ours) {
         build()?;
     }
     let plan = plan(&options)?;

@@ -45,6 +45,11 @@ impl Entry {
         self.durable.starts_with("yes")
     }
 
+    /// What is measured is mostly the SDK.
+    pub(super) fn uses_the_sdk(&self) -> bool {
+        self.timed.contains("SDK")
+    }
+
     pub(super) fn is_ours(&self) -> bool {
         self.name.starts_with("cov-")
     }

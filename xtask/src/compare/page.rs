@@ -112,16 +112,17 @@ fn cost() -> Vec<Column> {
     let rss = |run: &Run| vec![run.watched.rss_peak_mb];
     vec![
         Column::start("start to first answer, s", |start| Some(start.seconds)),
+        Column::cell("then the first task, s", "first", None, false, seconds),
         Column::start("idle, % of a core", |start| start.idle_cpu_percent),
         Column::start("idle RSS, MB", |start| Some(start.rss_mb)),
-        Column::start("written while idle, KB", |start| start.idle_disk_kb),
+        Column::start("written while idle, KB", |start| start.idle_disk_kb).of_disk(),
         Column::cell("fan of 100: CPU ms a task", "fan", Some(100), false, cpu_ms),
         Column::cell("fan of 1,000: CPU s", "fan", Some(1_000), false, cpu),
         Column::cell("fan of 1,000: RSS, MB", "fan", Some(1_000), false, rss),
-        Column::cell("fan of 1,000: disk, KB", "fan", Some(1_000), false, disk),
+        Column::cell("fan of 1,000: disk, KB", "fan", Some(1_000), false, disk).of_disk(),
         Column::cell("fan of 10,000: RSS, MB", "fan", Some(10_000), false, rss),
         Column::cell("50 MB: RSS, MB", "big", None, false, rss),
-        Column::cell("50 MB: disk, KB", "big", None, false, disk),
+        Column::cell("50 MB: disk, KB", "big", None, false, disk).of_disk(),
     ]
 }
 

@@ -38,6 +38,9 @@ pub(super) struct Peer {
     /// The folder with its files.
     #[serde(skip)]
     here: PathBuf,
+    /// The folder with our own programs.
+    #[serde(skip)]
+    programs: PathBuf,
     pub(super) title: String,
     command: Vec<String>,
     /// Begins with `yes` or `no`.
@@ -86,7 +89,7 @@ impl Peer {
                 ("{python}", folder.join("bin").join("python")),
                 ("{env}", folder.clone()),
                 ("{here}", self.here.clone()),
-                ("{release}", repo::target().join("release")),
+                ("{release}", self.programs.clone()),
                 ("{root}", repo::root()),
             ];
             for (mark, place) in places {
@@ -108,7 +111,7 @@ impl Peer {
         command.env("PATH", path).env("HOME", data).env("LANG", "C.UTF-8");
         command.env("PYTHONPATH", repo::root().join(COMPARE)).env("PYTHONUNBUFFERED", "1");
         command.env("COMPARE_WORKERS", WORKERS.to_string());
-        command.env("COMPARE_RELEASE", repo::target().join("release"));
+        command.env("COMPARE_RELEASE", &self.programs);
         Ok(command)
     }
 
@@ -119,7 +122,9 @@ impl Peer {
     /// As [`Peer::command`].
     pub(super) fn environment(&self) -> anyhow::Result<PathBuf> {
         for (program, package) in &self.system {
-            if system::on_path(program, &[]).is_none() {
+            let further: Vec<String> = postgres_folders();
+            let further: Vec<&str> = further.iter().map(String::as_str).collect();
+            if system::on_path(program, &further).is_none() {
                 system::install_servers(&[package.as_str()])?;
             }
         }
@@ -150,6 +155,12 @@ impl Peer {
 /// Where all of the comparison's own files are, relative to the root.
 const COMPARE: &str = "benches/compare";
 
+/// Debian keeps PostgreSQL's server off the path, each version in a folder of its own.
+fn postgres_folders() -> Vec<String> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("bin").display().to_string()).collect()
+}
+
 fn node_modules(package: &Path, folder: &Path) -> anyhow::Result<()> {
     let wanted = std::fs::read_to_string(package)?;
     let copy = folder.join("package.json");
@@ -170,12 +181,12 @@ fn node_modules(package: &Path, folder: &Path) -> anyhow::Result<()> {
     made.map(|_log| ()).context("npm could not install the packages: is the registry reachable?")
 }
 
-/// All peers that there are, in the order of the tables.
+/// All peers that there are, in the order of the tables; our own programs are in the folder `programs`.
 ///
 /// # Errors
 ///
 /// When a `peers.json` cannot be read, or has members that mean nothing.
-pub(super) fn all() -> anyhow::Result<Vec<Peer>> {
+pub(super) fn all(programs: &Path) -> anyhow::Result<Vec<Peer>> {
     let mut peers = Vec::new();
     for folder in FOLDERS {
         let here = repo::root().join(COMPARE).join("peers").join(folder);
@@ -185,7 +196,7 @@ pub(super) fn all() -> anyhow::Result<Vec<Peer>> {
         }
         let text = std::fs::read_to_string(&file)?;
         let read = parse(&text, &here).with_context(|| file.display().to_string())?;
-        peers.extend(read);
+        peers.extend(read.into_iter().map(|peer| Peer { programs: programs.to_owned(), ..peer }));
     }
     Ok(peers)
 }
@@ -228,7 +239,7 @@ mod tests {
 
     #[test]
     fn every_peer_of_the_checkout_is_read() {
-        let peers = all().unwrap();
+        let peers = all(Path::new("/there")).unwrap();
         assert!(peers.iter().any(|peer| peer.name == "parsl-threads"));
     }
 }

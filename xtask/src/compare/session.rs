@@ -27,6 +27,9 @@ const BESIDE: u64 = 15;
 /// Between the start and the look at an idle server.
 const SETTLED: Duration = Duration::from_secs(3);
 
+/// The cell of the first task after a start.
+const FIRST: &str = "first";
+
 /// How the rounds are run.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -50,7 +53,8 @@ struct Started {
 /// When the peer cannot be installed or started.
 pub(super) fn run(plan: &Plan, peer: &Peer, round: u32, record: &mut Record) -> anyhow::Result<()> {
     let mut session = Session { plan, peer, round, record };
-    let mut started = Some(session.start(true)?);
+    let running = session.start(true)?;
+    let mut started = session.first_task(running);
     for cell in peer.cells(&plan.cells) {
         if !session.is_due(&cell) {
             continue;
@@ -106,6 +110,19 @@ impl Session<'_> {
             self.record.starts.push(start);
         }
         Ok(Started { program, subject })
+    }
+
+    /// Runs a single task, so that no later run waits for workers that are not up yet. What that takes is kept, except in
+    /// the first round: an idle server has had time for it.
+    fn first_task(&mut self, mut started: Started) -> Option<Started> {
+        let request = json!({"do": "run", "shape": "single", "n": 1});
+        let ask = || started.program.ask(&request, START_MAX);
+        let (answer, watched) = watch::during(self.plan.units, &started.subject, ask);
+        let answer = answer.ok()?;
+        if self.round > 1 {
+            self.keep(&Cell::new(FIRST, 1), outcome(&answer), watched);
+        }
+        Some(started)
     }
 
     fn describe(&mut self, answer: &Value) {

@@ -14,6 +14,8 @@ pub(super) struct Column {
     title: &'static str,
     /// Whether more is better.
     is_rate: bool,
+    /// It says what is on disk, and says nothing of a system that keeps nothing.
+    is_of_disk: bool,
     finds: Finds,
 }
 
@@ -30,7 +32,7 @@ impl Column {
             let cell = found_cell(record, peer, shape, n)?;
             record.of_cell(peer, &cell, value)
         };
-        Self { title, is_rate, finds: Box::new(finds) }
+        Self { title, is_rate, is_of_disk: false, finds: Box::new(finds) }
     }
 
     /// A figure that is made of all runs of a shape together; less is better.
@@ -44,13 +46,18 @@ impl Column {
             let cell = found_cell(record, peer, shape, n)?;
             value(record, peer, &cell)
         };
-        Self { title, is_rate: false, finds: Box::new(finds) }
+        Self { title, is_rate: false, is_of_disk: false, finds: Box::new(finds) }
+    }
+
+    /// The same column, compared with systems only that keep something.
+    pub(super) fn of_disk(self) -> Self {
+        Self { is_of_disk: true, ..self }
     }
 
     /// A figure of a peer's starts; less is better.
     pub(super) fn start(title: &'static str, value: fn(&Start) -> Option<f64>) -> Self {
         let finds = move |record: &Record, peer: &str| record.of_starts(peer, value);
-        Self { title, is_rate: false, finds: Box::new(finds) }
+        Self { title, is_rate: false, is_of_disk: false, finds: Box::new(finds) }
     }
 }
 
@@ -147,7 +154,9 @@ pub(super) fn verdict(record: &Record, columns: &[Column]) -> String {
     let mut behind = String::new();
     for column in columns {
         let durable = best(record, column, |entry| entry.is_durable() && !entry.is_ours());
-        let any = best(record, column, |entry| !entry.is_ours());
+        let any = best(record, column, |entry| {
+            !entry.is_ours() && (entry.is_durable() || !column.is_of_disk)
+        });
         let own: Vec<Option<Figure>> =
             ours.iter().map(|entry| (column.finds)(record, &entry.name)).collect();
         if own.iter().all(Option::is_none) || any.is_none() {
@@ -157,6 +166,9 @@ pub(super) fn verdict(record: &Record, columns: &[Column]) -> String {
         for (entry, figure) in ours.iter().zip(&own) {
             write!(text, " {} |", figure.map_or_else(|| "-".to_owned(), |own| digits(own.median)))
                 .ok();
+            if entry.uses_the_sdk() {
+                continue;
+            }
             let Some((peer, theirs)) = any.filter(|(_, theirs)| is_ahead(column, *theirs, *figure))
             else {
                 continue;
@@ -175,7 +187,8 @@ pub(super) fn verdict(record: &Record, columns: &[Column]) -> String {
     if behind.is_empty() {
         return text;
     }
-    format!("{text}\nA peer is ahead here, durable or not:\n\n{behind}")
+    let sdk = "through the SDK the client is the wall, and those rows are left out";
+    format!("{text}\nA peer is ahead here, durable or not ({sdk}):\n\n{behind}")
 }
 
 fn named(best: Option<(&Entry, Figure)>) -> String {
