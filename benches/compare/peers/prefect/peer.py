@@ -111,17 +111,18 @@ class Peer:
             begin = time.perf_counter()
             work.expect(number + 1, self.wait(single, number))
             samples.append(time.perf_counter() - begin)
-        return {"samples": samples, **self.caught_up(n)}
+        self.caught_up(n)
+        return {"samples": samples}
 
     def chain(self, n: int) -> Figures:
         begin = time.perf_counter()
         work.expect(n, self.wait(chain, n))
-        return {"seconds": time.perf_counter() - begin, **self.caught_up(n)}
+        return self.timed(begin, n)
 
     def fan(self, n: int) -> Figures:
         begin = time.perf_counter()
         work.is_total(n, fan(n))
-        return {"seconds": time.perf_counter() - begin, **self.caught_up(n + 1)}
+        return self.timed(begin, n + 1)
 
     def parallel(self, n: int) -> Figures:
         async def client(first: int) -> None:
@@ -133,7 +134,7 @@ class Peer:
 
         begin = time.perf_counter()
         self.wait(clients)
-        return {"seconds": time.perf_counter() - begin, **self.caught_up(n)}
+        return self.timed(begin, n)
 
     def redispatch(self, n: int) -> Figures:
         """The flow runs again, and each task finds its result by its argument."""
@@ -141,7 +142,7 @@ class Peer:
         self.caught_up(n + 1)
         begin = time.perf_counter()
         work.is_total(n, fan_kept(n))
-        return {"seconds": time.perf_counter() - begin, **self.caught_up(n + 1)}
+        return self.timed(begin, n + 1)
 
     def big(self, n: int) -> Figures:
         """A parameter of a flow may have 512 KiB, so the flow finds the content; it never leaves this process."""
@@ -153,17 +154,21 @@ class Peer:
 
         begin = time.perf_counter()
         returned = self.wait(big)
-        seconds = time.perf_counter() - begin
+        figures = self.timed(begin, 1)
         work.is_same(content, returned)
-        return {"seconds": seconds, **self.caught_up(1)}
+        return figures
 
-    def caught_up(self, tasks: int) -> Figures:
+    def timed(self, begin: float, tasks: int) -> Figures:
+        """The seconds until now, when the client has the result, and until the server, too, has it."""
+        seconds = time.perf_counter() - begin
+        self.caught_up(tasks)
+        return {"seconds": seconds, "server_s": time.perf_counter() - begin}
+
+    def caught_up(self, tasks: int) -> None:
         """Waits until the server, too, has the last of these tasks as done, which is long after their flow's end."""
         self.tasks += tasks
-        begin = time.perf_counter()
         while count_completed() < self.tasks:
             time.sleep(0.05)
-        return {"server_behind_s": time.perf_counter() - begin}
 
     def stop(self) -> None:
         if self.server:
