@@ -6,21 +6,20 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cov_benches::servers;
 use cov_core::asset::{AssetAddress, AssetKey, SmallContent};
 use cov_core::executor::ExecutorSpec;
 use cov_core::graph::{Edge, EdgeKind, NodeKind};
 use cov_core::ids::{AttemptId, DispatchId, NodeId};
 use cov_core::manifest::LatticeInfo;
 use cov_core::status::Status;
-use cov_core::time::{Clock, Timestamp};
-use cov_dispatcher::store::Blob;
-use cov_dispatcher::sublattice::{BuiltLattice, SublatticeFormat};
-use cov_dispatcher::{Executors, Options, Parts};
+use cov_core::time::Timestamp;
+use cov_dispatcher::Options;
 use cov_exec::{Executor, Task};
 use cov_store::model::{Change, ChangeSet, DispatchState, NewNode, NodeState, Registration};
 use cov_store::{SqliteStore, Store as _};
@@ -143,39 +142,14 @@ impl Executor for Taken {
     async fn stop(&self) {}
 }
 
-#[derive(Debug)]
-struct Nothing;
-
-impl SublatticeFormat for Nothing {
-    fn read(&self, _output: &Blob) -> Result<BuiltLattice, String> {
-        Err("nothing here builds anything".to_owned())
-    }
-}
-
-#[derive(Debug)]
-struct Ticks(AtomicI64);
-
-impl Clock for Ticks {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
 /// Starts on a folder; returns how long it took until all was resumed.
 #[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 async fn recover(folder: &Path) -> Duration {
     let taken = Arc::new(Taken::default());
     let (_reporter, reports) = mpsc::channel(1);
     let begin = Instant::now();
-    let store = Arc::new(SqliteStore::open(folder).await.expect("it was closed"));
-    let parts = Parts {
-        store: Arc::clone(&store) as _,
-        contents: store,
-        executors: Executors::new(Arc::clone(&taken) as _),
-        reports,
-        sublattices: Arc::new(Nothing),
-        clock: Arc::new(Ticks(AtomicI64::new(2))),
-    };
+    let store = SqliteStore::open(folder).await.expect("it was closed");
+    let parts = servers::parts(store, Arc::clone(&taken) as _, reports);
     let started = cov_dispatcher::start(Options::default(), parts).await;
     let (handle, service) = started.expect("the store answers");
     taken.all.notified().await;

@@ -8,6 +8,7 @@ mod book;
 mod compare;
 mod demo;
 mod fuzz;
+mod instructions;
 mod layers;
 mod ledger;
 mod python;
@@ -27,8 +28,8 @@ const HELP: &str = "\
 cargo xtask <command>
 
   demo          build, start a server, run a real workflow with the Covalent SDK, show the results, stop
-  test          every check: format, lints, layers, dependencies, docs, Rust tests, the API tester, the SDK suite,
-                a small kill ledger
+  test          every check: format, lints, layers, dependencies, docs, Rust tests, counts of instructions, the API
+                tester, the SDK suite, a small kill ledger
   ci            what continuous integration runs: `test` with CI=true (nothing may be skipped)
 
   check-layers  fail on a dependency between crates, or on a library, that the layers do not allow
@@ -41,6 +42,8 @@ cargo xtask <command>
   services      [--engines] [-- COMMAND…]: start private PostgreSQL, MariaDB and Prometheus servers for tests, or with
                 --engines Dask, SSH and Slurm ones; run COMMAND with their addresses, stop them; without a command,
                 print the addresses and run until interrupted
+  instructions  [--update]: count the instructions of the hot paths with callgrind and hold them against
+                benches/instructions.json; with --update, write that file anew
   soak          [--minutes N]: half of what a server can do, for 30 minutes or so many; what grows that should not?
   try-api       try the native API of a real server with requests made from its description
   book          [--check [PAGE…]]: build the book into target/book; with --check, run every block of code in it
@@ -79,6 +82,7 @@ fn dispatch(args: &[String]) -> anyhow::Result<()> {
         "compare" => compare::run(rest),
         "try-api" => api::run(),
         "fuzz" => fuzz::run(rest),
+        "instructions" => instructions::run(rest),
         "services" => services::run(rest),
         "soak" => soak::run(rest),
         "sdk-venv" => python::print_sdk_interpreter(),

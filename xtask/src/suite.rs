@@ -6,7 +6,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::services::{Missing, Services, Wanted};
-use crate::{api, book, fuzz, layers, ledger, python, repo, run, say, system, tidy, tools};
+use crate::{
+    api, book, fuzz, instructions, layers, ledger, python, repo, run, say, system, tidy, tools,
+};
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -118,6 +120,7 @@ fn all_groups(options: &Options) -> Vec<Row> {
         rows.push(step("doc tests", || {
             cargo(options, "doc tests", &[&["test", "--doc"], &all[..]].concat())
         }));
+        rows.push(step("instructions", || instructions::step(options.strict)));
         if any_failed(&rows) || options.without_sdk {
             return;
         }

@@ -24,6 +24,20 @@ pub(crate) fn strace() -> anyhow::Result<()> {
     install(&["strace"])
 }
 
+/// Sees to it that `valgrind` is there: it counts instructions.
+///
+/// # Errors
+///
+/// When it is not there and cannot be installed.
+pub(crate) fn valgrind() -> anyhow::Result<()> {
+    if has_valgrind() { Ok(()) } else { install(&["valgrind"]) }
+}
+
+/// Whether `valgrind` is there.
+pub(crate) fn has_valgrind() -> bool {
+    run::text(Command::new("valgrind").arg("--version")).is_ok()
+}
+
 /// Installs packages that hold servers, without letting them start any.
 ///
 /// # Errors
