@@ -152,6 +152,7 @@ fn through_the_sdk(record: &Record) -> String {
                 _ => seconds(run),
             });
             let shown: Vec<String> = found.into_iter().chain([whole]).map(tables::shown).collect();
+            let cell = in_words(cell);
             writeln!(rows, "| {} | {cell} | {} |", entry.title, shown.join(" | ")).ok();
         }
     }
@@ -173,7 +174,7 @@ fn missing(record: &Record) -> String {
             let (Outcome::Missing(why) | Outcome::Unsupported(why)) = &run.outcome else {
                 continue;
             };
-            let cell = run.cell.to_string();
+            let cell = in_words(&run.cell);
             match said.iter_mut().find(|(known, _)| known == why) {
                 Some((_, cells)) if cells.contains(&cell) => {}
                 Some((_, cells)) => cells.push(cell),
@@ -187,6 +188,10 @@ fn missing(record: &Record) -> String {
         }
     }
     lines
+}
+
+fn in_words(cell: &Cell) -> String {
+    format!("{} of {}", cell.shape, cell.n)
 }
 
 /// A text that others wrote, so that it stays within its line of a list and is no markup.
@@ -271,7 +276,7 @@ mod tests {
         };
         assert!(row("The cov-a").contains("2,000"), "{text}");
         assert!(row("The b").contains("~500"), "{text}");
-        assert!(text.contains("- The b, chain50: a 'fault' of two lines"), "{text}");
+        assert!(text.contains("- The b, chain of 50: a 'fault' of two lines"), "{text}");
     }
 
     #[test]
