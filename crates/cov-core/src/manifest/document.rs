@@ -9,12 +9,14 @@
 //!  "assets": [{"node": 0, "key": "function", "size": 12, "sha1": "…", "body": true}]}
 //! ```
 
+use std::io::BufWriter;
 use std::path::PathBuf;
 
+use serde::ser::{SerializeStruct as _, Serializer};
 use serde::{Deserialize, Serialize};
 
 use super::{LatticeInfo, Manifest, ManifestAsset, ManifestNode};
-use crate::asset::{Announced, AssetAddress, AssetKey, ContentDigest};
+use crate::asset::{Announced, AssetAddress, AssetKey};
 use crate::executor::ExecutorSpec;
 use crate::graph::{Edge, NodeKind};
 use crate::ids::{ContentId, DispatchId, NodeId, Sha1Digest};
@@ -24,6 +26,9 @@ use crate::status::Status;
 /// document as a little-endian `u32`, the document, and the bytes of every asset with `body`, in
 /// the order of the document.
 pub const MEDIA_TYPE: &str = "application/vnd.cov.dispatch";
+
+/// Text that is digested at once. Bytes.
+const DIGESTED_BYTES: usize = 64 << 10;
 
 /// A manifest with, for each asset, where its bytes are.
 ///
@@ -157,13 +162,7 @@ impl Document {
         let Manifest { dispatch_id, lattice, executors, nodes, edges, assets } = manifest;
         Self {
             dispatch_id: dispatch_id.clone(),
-            lattice: LatticeRecord {
-                name: lattice.name.clone(),
-                executor: lattice.executor.clone(),
-                workflow_executor: lattice.workflow_executor.clone(),
-                python_version: lattice.python_version.clone(),
-                sdk_version: lattice.sdk_version.clone(),
-            },
+            lattice: LatticeRecord::of(lattice),
             executors: executors.clone(),
             nodes: nodes.iter().map(NodeRecord::of).collect(),
             edges: edges.clone(),
@@ -213,6 +212,18 @@ impl Document {
     }
 }
 
+impl LatticeRecord {
+    fn of(lattice: &LatticeInfo) -> Self {
+        Self {
+            name: lattice.name.clone(),
+            executor: lattice.executor.clone(),
+            workflow_executor: lattice.workflow_executor.clone(),
+            python_version: lattice.python_version.clone(),
+            sdk_version: lattice.sdk_version.clone(),
+        }
+    }
+}
+
 impl NodeRecord {
     fn of(node: &ManifestNode) -> Self {
         Self {
@@ -254,15 +265,38 @@ impl AssetRecord {
 /// two requests with the same name ask for the same thing.
 #[must_use]
 pub fn digest(manifest: &Manifest) -> ContentId {
-    let nameless = Document {
-        dispatch_id: None,
-        ..Document::of(manifest, |_asset: &ManifestAsset| Source::Elsewhere)
-    };
-    let mut digest = ContentDigest::default();
+    let mut writer = BufWriter::with_capacity(DIGESTED_BYTES, blake3::Hasher::new());
     // Only maps with other keys than texts have no JSON form, and there are none.
-    let text = serde_json::to_vec(&nameless).unwrap_or_default();
-    digest.update(&text);
-    digest.finish().id
+    let written = serde_json::to_writer(&mut writer, &Nameless(manifest)).is_ok();
+    let hasher = writer.into_inner().ok().filter(|_| written).unwrap_or_default();
+    ContentId::from_bytes(*hasher.finalize().as_bytes())
+}
+
+/// A manifest as its document without an id and without sources, written record by record: the
+/// whole text may be larger than the manifest.
+struct Nameless<'a>(&'a Manifest);
+
+impl Serialize for Nameless<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Manifest { lattice, executors, nodes, edges, assets, .. } = self.0;
+        let assets = || assets.iter().filter_map(|one| AssetRecord::of(one, Source::Elsewhere));
+        let mut document = serializer.serialize_struct("Document", 5)?;
+        document.serialize_field("lattice", &LatticeRecord::of(lattice))?;
+        document.serialize_field("executors", executors)?;
+        document.serialize_field("nodes", &Each(|| nodes.iter().map(NodeRecord::of)))?;
+        document.serialize_field("edges", edges)?;
+        document.serialize_field("assets", &Each(assets))?;
+        document.end()
+    }
+}
+
+/// A list whose items are made while it is written.
+struct Each<F>(F);
+
+impl<F: Fn() -> I, I: Iterator<Item: Serialize>> Serialize for Each<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
 }
 
 #[cfg(test)]
@@ -310,6 +344,18 @@ mod tests {
             let parts = read.into_parts();
             assert_eq!((parts.manifest, parts.sources), (manifest.clone(), vec![source]));
         }
+    }
+
+    /// Digests are kept with dispatches: they stay what they were.
+    #[test]
+    fn the_digest_is_that_of_the_text_of_the_document() {
+        let mut manifest = sample();
+        manifest.nodes[1].status = Status::PendingReplacement;
+        let mut document = Document::of(&manifest, |_| Source::Elsewhere);
+        document.dispatch_id = None;
+        let text = serde_json::to_vec(&document).unwrap();
+        assert_eq!(serde_json::to_vec(&Nameless(&manifest)).unwrap(), text);
+        assert_eq!(digest(&manifest), crate::asset::SmallContent::new(text.into()).content.id);
     }
 
     #[test]
