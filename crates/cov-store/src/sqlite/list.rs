@@ -71,16 +71,32 @@ impl SqliteStore {
     }
 
     pub(super) async fn count_matching(&self, asked: &Query) -> Result<u64, Error> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*)");
-        match self.way(asked).await? {
-            // Counted without a look at any row, if there is no condition at all.
-            Way::Age if is_unfiltered(asked) => query.push(" FROM dispatches"),
+        if is_kept_count(asked) {
+            return self.kept_count(asked).await;
+        }
+        let way = match is_prefix_only(asked) {
             // Its index tells it alone.
-            _ if is_prefix_only(asked) => query.push(Way::Id.table()),
-            way => query.push(way.table()),
+            true => Way::Id,
+            false => self.way(asked).await?,
         };
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*)");
+        query.push(way.table());
         push_conditions(&mut query, asked, &asked.statuses);
         push_behind(&mut query, asked);
+        let count: i64 =
+            query.build_query_scalar().fetch_one(&self.readers).await.map_err(from_sql)?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// The sum of those that the database keeps itself.
+    async fn kept_count(&self, asked: &Query) -> Result<u64, Error> {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT ifnull(sum(total), 0) FROM dispatch_totals WHERE 1",
+        );
+        push_statuses(&mut query, &asked.statuses);
+        if asked.roots_only {
+            query.push(" AND is_root = 1");
+        }
         let count: i64 =
             query.build_query_scalar().fetch_one(&self.readers).await.map_err(from_sql)?;
         Ok(count.unsigned_abs())
@@ -137,15 +153,17 @@ fn page(way: Way, asked: &Query, explain: &str) -> QueryBuilder<Sqlite> {
     query
 }
 
-fn is_unfiltered(asked: &Query) -> bool {
-    let Query { ids, statuses, prefix, roots_only, name, since, until, behind, .. } = asked;
-    (ids.is_empty() && statuses.is_empty() && !roots_only)
-        && (prefix.is_none() && name.is_none())
+/// Whether states and roots are all that is asked for.
+fn is_kept_count(asked: &Query) -> bool {
+    let Query { ids, prefix, name, since, until, behind, .. } = asked;
+    (ids.is_empty() && prefix.is_none() && name.is_none())
         && (since.is_none() && until.is_none() && behind.is_none())
 }
 
 fn is_prefix_only(asked: &Query) -> bool {
-    asked.prefix.is_some() && is_unfiltered(&Query { prefix: None, ..asked.clone() })
+    let nothing_else = Query { prefix: None, ..asked.clone() };
+    let is_any = asked.statuses.is_empty() && !asked.roots_only;
+    asked.prefix.is_some() && is_any && is_kept_count(&nothing_else)
 }
 
 /// One damaged row must not hide the others.
@@ -216,12 +234,13 @@ fn push_behind(query: &mut QueryBuilder<Sqlite>, asked: &Query) {
 
 #[cfg(test)]
 mod tests {
+    use cov_core::ids::NodeId;
     use cov_core::time::Timestamp;
 
     use super::*;
     use crate::Store as _;
-    use crate::conformance::fixtures::{id, register};
-    use crate::model::ChangeSet;
+    use crate::conformance::fixtures::{dispatch_state, id, register, set};
+    use crate::model::{Change, ChangeSet, PurgeQuery};
 
     async fn plan(store: &SqliteStore, asked: &Query) -> Vec<String> {
         let mut query = page(store.way(asked).await.unwrap(), asked, "EXPLAIN QUERY PLAN ");
@@ -293,5 +312,46 @@ mod tests {
             );
             assert_eq!(store.count(&asked).await.unwrap(), count.unsigned_abs());
         }
+    }
+
+    /// Totals that are kept stay those of the table, whatever happens to a dispatch.
+    #[tokio::test]
+    async fn kept_totals_are_those_of_the_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path()).await.unwrap();
+        let be = |name, status| set(name, 9, vec![Change::Dispatch(dispatch_state(status))]);
+        let link =
+            |name, child| set(name, 9, vec![Change::Link { node: NodeId(0), child: id(child) }]);
+        for batch in [
+            vec![register("a", 1), register("b", 1), register("c", 1), register("d", 1)],
+            vec![be("a", Status::Running), be("b", Status::Running), be("b", Status::Failed)],
+            vec![link("a", "b"), be("c", Status::Completed)],
+            // The node parts from the one that it had.
+            vec![link("a", "c"), be("a", Status::Completed)],
+            vec![be("b", Status::Failed)],
+        ] {
+            store.commit(&batch).await.unwrap();
+            check_totals(&store).await;
+        }
+        let ended_before = Timestamp::from_micros(i64::MAX);
+        let statuses = vec![Status::Completed];
+        let purged = PurgeQuery { ended_before, statuses, dry_run: false };
+        assert_eq!(store.purge(&purged).await.unwrap().dispatches, 2);
+        check_totals(&store).await;
+        assert_eq!(store.count(&Query::default()).await.unwrap(), 2);
+    }
+
+    async fn check_totals(store: &SqliteStore) {
+        let differs = "SELECT status, is_root, total FROM dispatch_totals WHERE total <> 0 \
+                       EXCEPT SELECT status, parent_node IS NULL, count(*) FROM dispatches \
+                       GROUP BY 1, 2";
+        let differs: Vec<(i64, i64, i64)> =
+            sqlx::query_as(differs).fetch_all(&store.readers).await.unwrap();
+        assert_eq!(differs, []);
+        let all: i64 = sqlx::query_scalar("SELECT count(*) FROM dispatches")
+            .fetch_one(&store.readers)
+            .await
+            .unwrap();
+        assert_eq!(store.count(&Query::default()).await.unwrap(), all.unsigned_abs());
     }
 }

@@ -5,12 +5,12 @@ use cov_core::asset::{AssetAddress, AssetKey, AssetState};
 use cov_core::graph::{Edge, Graph, NodeKind};
 use cov_core::ids::{DispatchId, NodeId};
 use cov_core::status::Status;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::SqliteStore;
 use super::rows::{
-    AssetColumns, DispatchColumns, DispatchRow, EncodedPlan, NO_NODE, NodeColumns, Plan,
-    decode_plan, read_asset, read_dispatch, read_id, read_node_state, read_u32,
+    DispatchColumns, DispatchRow, EncodedPlan, NO_NODE, NodeColumns, Plan, decode_plan,
+    read_asset_row, read_dispatch, read_id, read_node_state, read_u32,
 };
 use crate::Error;
 use crate::fault::{corrupt, from_sql};
@@ -31,7 +31,8 @@ struct Rows {
     plan: EncodedPlan,
     nodes: Vec<NodeColumns>,
     children: Vec<(i64, String)>,
-    assets: Vec<AssetColumns>,
+    /// Read one by one as they come: a large dispatch has millions.
+    assets: Vec<(AssetAddress, AssetState)>,
 }
 
 impl SqliteStore {
@@ -109,7 +110,9 @@ async fn read_all(
     );
     let children =
         children.bind(dispatch.as_str()).fetch_all(&mut *connection).await.map_err(from_sql)?;
-    let assets = read_assets(connection, id, scope).await?;
+    let assets = read_assets(connection, id, scope)
+        .await?
+        .map_err(|reason| corrupt(format!("dispatch {dispatch}"), reason))?;
     Ok(Rows { head, plan: EncodedPlan { lattice, executors, graph }, nodes, children, assets })
 }
 
@@ -117,15 +120,15 @@ async fn read_assets(
     connection: &mut SqliteConnection,
     id: i64,
     scope: Scope,
-) -> Result<Vec<AssetColumns>, Error> {
+) -> Result<Result<Vec<(AssetAddress, AssetState)>, String>, Error> {
     let wanted = match scope {
-        Scope::Everything => sqlx::query_as(
+        Scope::Everything => sqlx::query(
             "SELECT a.node, a.key, c.id, ifnull(a.size, c.size), ifnull(a.sha1, c.sha1) FROM assets a \
              LEFT JOIN contents c ON c.number = a.content WHERE a.dispatch = ?1 \
              ORDER BY a.node, a.key",
         )
         .bind(id),
-        Scope::Owner => sqlx::query_as(
+        Scope::Owner => sqlx::query(
             "SELECT a.node, a.key, c.id, ifnull(a.size, c.size), ifnull(a.sha1, c.sha1) FROM assets a \
              LEFT JOIN contents c ON c.number = a.content WHERE a.dispatch = ?1 \
              AND a.node > ?2 AND a.key IN (?3, ?4, ?5, ?6) AND a.content IS NOT NULL \
@@ -138,7 +141,9 @@ async fn read_assets(
         .bind(i64::from(AssetKey::Output.code()))
         .bind(i64::from(AssetKey::Job.code())),
     };
-    wanted.fetch_all(connection).await.map_err(from_sql)
+    let read = wanted.try_map(|row: SqliteRow| read_asset_row(&row));
+    let assets = read.fetch_all(connection).await.map_err(from_sql)?;
+    Ok(assets.into_iter().collect())
 }
 
 fn check(rows: Rows) -> Result<Whole, String> {
@@ -171,13 +176,10 @@ fn check(rows: Rows) -> Result<Whole, String> {
         .into_iter()
         .map(|(node, child)| Ok((within(NodeId(read_u32(node)?))?, read_id(&child)?)));
     let children = children.collect::<Result<_, String>>()?;
-    let assets = rows.assets.into_iter().map(|columns| {
-        let (address, state) = read_asset(columns)?;
-        address.node.map(within).transpose()?;
-        Ok((address, state))
-    });
-    let assets = assets.collect::<Result<_, String>>()?;
-    Ok(Whole { head, plan, states, children, assets })
+    for node in rows.assets.iter().filter_map(|(address, _)| address.node) {
+        within(node)?;
+    }
+    Ok(Whole { head, plan, states, children, assets: rows.assets })
 }
 
 fn stored(whole: Whole) -> Result<StoredDispatch, String> {

@@ -13,6 +13,8 @@ use cov_core::manifest::LatticeInfo;
 use cov_core::result::Summary;
 use cov_core::status::Status;
 use cov_core::time::Timestamp;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
 
 use crate::Error;
 use crate::fault::{corrupt, internal};
@@ -264,6 +266,27 @@ pub(super) type AssetColumns = (i64, i64, Option<Vec<u8>>, Option<i64>, Option<V
 
 pub(super) fn read_asset(columns: AssetColumns) -> Reading<(AssetAddress, AssetState)> {
     let (node, key, id, size, sha1) = columns;
+    asset_of(node, key, id.as_deref(), size, sha1.as_deref())
+}
+
+/// As [`read_asset`], from the row itself, without a copy of its digests.
+///
+/// # Errors
+/// The row has other columns.
+pub(super) fn read_asset_row(
+    row: &SqliteRow,
+) -> Result<Reading<(AssetAddress, AssetState)>, sqlx::Error> {
+    let (id, sha1): (Option<&[u8]>, Option<&[u8]>) = (row.try_get(2)?, row.try_get(4)?);
+    Ok(asset_of(row.try_get(0)?, row.try_get(1)?, id, row.try_get(3)?, sha1))
+}
+
+fn asset_of(
+    node: i64,
+    key: i64,
+    id: Option<&[u8]>,
+    size: Option<i64>,
+    sha1: Option<&[u8]>,
+) -> Reading<(AssetAddress, AssetState)> {
     let node = match node {
         NO_NODE => None,
         node => Some(NodeId(read_u32(node)?)),
@@ -273,9 +296,9 @@ pub(super) fn read_asset(columns: AssetColumns) -> Reading<(AssetAddress, AssetS
     let state = match (id, size, sha1) {
         (None, Some(size), sha1) => AssetState::Awaited(Announced {
             size: size.cast_unsigned(),
-            sha1: sha1.as_deref().map(read_sha1).transpose()?,
+            sha1: sha1.map(read_sha1).transpose()?,
         }),
-        (Some(id), Some(size), Some(sha1)) => AssetState::Present(read_content(&id, size, &sha1)?),
+        (Some(id), Some(size), Some(sha1)) => AssetState::Present(read_content(id, size, sha1)?),
         _ => return Err(format!("the asset `{address}` has no content row")),
     };
     Ok((address, state))

@@ -218,12 +218,11 @@ pub(super) async fn put_assets(
         tail: " ON CONFLICT (dispatch, node, key) DO UPDATE SET \
                content = excluded.content, size = excluded.size, sha1 = excluded.sha1",
     };
-    let assets = batch.assets.iter();
-    let assets: Vec<_> = assets
-        .map(|(slot, address, state)| Ok((batch.row(*slot)?.row, *address, *state)))
-        .collect::<Result<_, Error>>()?;
-    bulk.run(connection, &assets, |values, (dispatch, address, state)| {
-        values.add(*dispatch);
+    let slots = 0..batch.dispatches.len();
+    let rows: Vec<i64> =
+        slots.map(|slot| Ok(batch.row(slot)?.row)).collect::<Result<_, Error>>()?;
+    bulk.run(connection, &batch.assets, |values, (slot, address, state)| {
+        values.add(rows.get(*slot).copied());
         values.add(node_column(*address));
         values.add(i64::from(address.key.code()));
         let (content, announced) = match state {
