@@ -24,8 +24,7 @@ use self::session::Plan;
 use crate::{repo, run, say};
 
 /// What the command takes.
-const USAGE: &str =
-    "compare [--peers A,B] [--shapes A,B] [--rounds N] [--quick] [--write] [--add] | --page";
+const USAGE: &str = "compare [--peers A,B] [--shapes A,B] [--rounds N] [--minutes N] [--quick] [--write] [--add] | --page";
 
 /// How long an idle server is looked at.
 const IDLE: Duration = Duration::from_secs(20);
@@ -37,6 +36,8 @@ struct Options {
     peers: Vec<String>,
     shapes: Vec<String>,
     rounds: u32,
+    /// No further round of a peer begins after so long; the first one is whole.
+    minutes: u64,
     is_quick: bool,
     /// Write the page although not everything ran.
     write: bool,
@@ -54,6 +55,7 @@ impl Options {
             peers: Vec::new(),
             shapes: Vec::new(),
             rounds: 3,
+            minutes: 50,
             is_quick: false,
             write: false,
             add: false,
@@ -68,6 +70,7 @@ impl Options {
                 "--peers" => options.peers = list(value()?),
                 "--shapes" => options.shapes = list(value()?),
                 "--rounds" => options.rounds = value()?.parse().context("--rounds")?,
+                "--minutes" => options.minutes = value()?.parse().context("--minutes")?,
                 "--quick" => options.is_quick = true,
                 "--write" => options.write = true,
                 "--add" => options.add = true,
@@ -121,6 +124,10 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     std::fs::remove_dir_all(folder().join("logs")).ok();
     for round in 1..=options.rounds {
         for peer in &ready {
+            if round > 1 && began.elapsed() > Duration::from_secs(60 * options.minutes) {
+                say::line(&format!("round {round}, {}: there is no time left", peer.title));
+                continue;
+            }
             say::line(&format!("round {round}, {}", peer.title));
             let done = session::run(&plan, peer, round, &mut record);
             std::fs::remove_dir_all(folder().join("data").join(&peer.name)).ok();

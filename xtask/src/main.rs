@@ -47,8 +47,8 @@ cargo xtask <command>
   soak          [--minutes N]: half of what a server can do, for 30 minutes or so many; what grows that should not?
   try-api       try the native API of a real server with requests made from its description
   book          [--check [PAGE…]]: build the book into target/book; with --check, run every block of code in it
-  compare       [--peers A,B] [--shapes A,B] [--rounds N] [--quick] [--write] [--add] | --page: install other workflow
-                systems, run the same work on them and on this server, write docs/performance.md
+  compare       [--peers A,B] [--shapes A,B] [--rounds N] [--quick]: install other workflow systems, run the same work on
+                them and on this server, write docs/performance.md; further options: benches/compare/README.md
   sdk-venv      make the virtual environment of the SDK suite and print its interpreter
 
 `test` takes `--no-sdk` to leave the SDK suite and the kill ledger out, and `-- ARGS` to pass ARGS to pytest.";

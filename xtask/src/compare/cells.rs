@@ -12,6 +12,10 @@ pub(super) const SECONDS_MAX: u64 = 120;
 /// A run that took longer in an earlier round is not repeated. Seconds.
 const REPEATED_MAX: f64 = 45.0;
 
+/// With so many runs that together took so long, there are enough. Seconds.
+const ENOUGH_RUNS: usize = 3;
+const ENOUGH_SECONDS: f64 = 12.0;
+
 /// Runs of one cell in one round, and the seconds after which there is no further one.
 const RUNS_PER_ROUND: usize = 3;
 const SECONDS_PER_ROUND: f64 = 4.0;
@@ -72,7 +76,9 @@ pub(super) struct Earlier {
 
 /// Whether a cell runs at all in a further round.
 pub(super) fn is_repeated(earlier: Earlier, is_once: bool) -> bool {
-    earlier.runs == 0 || !is_once && earlier.seconds <= REPEATED_MAX * count(earlier.runs)
+    let is_enough = earlier.runs >= ENOUGH_RUNS && earlier.seconds >= ENOUGH_SECONDS;
+    let is_too_long = earlier.seconds > REPEATED_MAX * count(earlier.runs);
+    earlier.runs == 0 || !(is_once || is_enough || is_too_long)
 }
 
 /// Whether a cell runs once more in the same round: short ones do, so that their medians are of many.
@@ -110,6 +116,7 @@ mod tests {
         assert!(is_repeated(earlier(3, 6.0), false));
         assert!(!is_repeated(earlier(3, 6.0), true));
         assert!(is_repeated(earlier(2, 80.0), false));
+        assert!(!is_repeated(earlier(3, 13.0), false));
         assert!(!is_repeated(earlier(1, 50.0), false));
     }
 

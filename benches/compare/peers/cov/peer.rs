@@ -323,7 +323,7 @@ impl Peer {
 /// Random bytes, so that no content is known to a server.
 fn never_seen(length: usize) -> Vec<u8> {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or(Duration::ZERO);
-    let mut state = since.as_nanos() as u64 | 1;
+    let mut state = (u64::from(since.subsec_nanos()) << 32 ^ since.as_secs()) | 1;
     let mut bytes = Vec::with_capacity(length);
     while bytes.len() < length {
         // Marsaglia's xorshift.
