@@ -109,6 +109,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let began = Instant::now();
     let release = repo::target().join("release");
     let all = peers::all(options.programs.as_deref().unwrap_or(&release))?;
+    let order: Vec<String> = all.iter().map(|peer| peer.name.clone()).collect();
     let chosen = chosen(all, &options.peers)?;
     if options.programs.is_none() && chosen.iter().any(Peer::is_ours) {
         build()?;
@@ -137,14 +138,15 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
             save(&record, "last.json")?;
         }
     }
-    finish(&options, record)?;
+    finish(&options, record, &order)?;
     say::line(&format!("compare: {}", run::seconds(began.elapsed())));
     Ok(())
 }
 
-fn finish(options: &Options, record: Record) -> anyhow::Result<()> {
+fn finish(options: &Options, record: Record, order: &[String]) -> anyhow::Result<()> {
     let mut whole = if options.add { load()? } else { Record::default() };
     whole.replace(record);
+    whole.sort(order);
     let text = page::generated(&whole);
     std::fs::write(folder().join("page.md"), &text)?;
     if options.is_whole() || options.write {

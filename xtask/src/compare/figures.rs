@@ -178,6 +178,12 @@ impl Record {
         figure(starts.filter_map(value).collect(), false)
     }
 
+    /// Puts the peers into this order; others follow.
+    pub(super) fn sort(&mut self, order: &[String]) {
+        let place = |entry: &Entry| order.iter().position(|name| *name == entry.name);
+        self.peers.sort_by_key(|entry| place(entry).unwrap_or(order.len()));
+    }
+
     /// Takes in what a later comparison of some peers found, in place of what was there of them.
     pub(super) fn replace(&mut self, later: Record) {
         let is_later = |name: &str| later.peers.iter().any(|entry| entry.name == name);
@@ -276,5 +282,8 @@ pub(super) mod tests {
             record.runs.iter().map(|run| (run.peer.as_str(), run.seconds().unwrap())).collect();
         assert_eq!(seconds, [("a", 1.0), ("b", 2.0), ("c", 2.0)]);
         assert_eq!(record.peers.len(), 3);
+        record.sort(&["c".to_owned(), "a".to_owned()]);
+        let names: Vec<&str> = record.peers.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names, ["c", "a", "b"]);
     }
 }
