@@ -22,6 +22,9 @@ use tokio::sync::mpsc;
 /// How long a dispatch may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// What every electron of a workflow is.
+const FUNCTION: &[u8] = b"a function";
+
 /// Every task returns its node's number at once.
 #[derive(Debug)]
 struct Instantly(mpsc::Sender<Report>);
@@ -114,8 +117,6 @@ pub fn workflow(electrons: u32, edges: Vec<Edge>) -> Manifest {
         assets: (0..electrons).map(asset).collect(),
     }
 }
-
-const FUNCTION: &[u8] = b"a function";
 
 /// Registers a workflow, uploads its function where the store does not have it, and runs it to its
 /// end.

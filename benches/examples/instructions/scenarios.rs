@@ -23,8 +23,10 @@ const ELECTRONS: u32 = 1_000;
 /// How often a round does what is short.
 const REPEATS: usize = 100;
 
-/// Scenarios by name; each takes the number of its rounds.
-pub(crate) const ALL: &[(&str, fn(usize))] = &[
+/// A name, and what takes the number of rounds.
+type Scenario = (&'static str, fn(usize));
+
+pub(crate) const ALL: &[Scenario] = &[
     ("archive", archive),
     ("frames", frames),
     ("covalent-manifest", covalent_manifest),
