@@ -1,3 +1,5 @@
+//! Names are taken out of bodies that come in pieces of every size, and nothing else is.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
