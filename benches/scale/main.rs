@@ -15,7 +15,6 @@
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
-    clippy::panic,
     reason = "a measurement: it reads the clock, prints, and ends at the first fault"
 )]
 
