@@ -28,7 +28,14 @@ const RULES: &[Rule] = &[
             "workflow_executor_data",
             "completed_electron_num",
         ],
-        homes: &["crates/cov-http/src/covalent", "crates/cov-cli/src/covalent", "xtask/"],
+        // Benches send what the SDK does.
+        homes: &[
+            "crates/cov-http/src/covalent",
+            "crates/cov-cli/src/covalent",
+            "xtask/",
+            "benches/benches/register.rs",
+            "benches/src/manifests.rs",
+        ],
         reason: "Covalent's shapes are known to crates/cov-http/src/covalent, and its database to crates/cov-cli/src/covalent",
     },
     Rule {
