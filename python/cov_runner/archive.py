@@ -7,6 +7,7 @@ base64 up to the end. It is pickled unless the header names another encoding.
 from __future__ import annotations
 
 import binascii
+import functools
 import json
 import platform
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Union
@@ -27,6 +28,10 @@ _UNREAD = (
     'a Rust electron says `output = "json"` for it'
 )
 
+# Headers of archives are few beside the archives; those that many share are read and written once.
+_HEADERS_KEPT = 256
+_KEPT_BYTES_MAX = 4 * 1024
+
 PY_VERSION = platform.python_version()
 
 
@@ -35,7 +40,7 @@ class VersionMismatch(RuntimeError):
 
 
 class Archive(NamedTuple):
-    """A value that has not been decoded yet."""
+    """A value that has not been decoded yet. The header is shared with others and only read."""
 
     header: Dict[str, Any]
     data: memoryview
@@ -72,8 +77,16 @@ def parse(archive: Union[bytes, memoryview]) -> Archive:
     data_offset = int.from_bytes(view[8:_PREFIX_BYTES], "big")
     if not _PREFIX_BYTES <= string_offset <= data_offset <= len(view):
         raise ValueError("these bytes are no transportable object")
-    header = json.loads(bytes(view[_PREFIX_BYTES:string_offset]))
-    return Archive(header, view[data_offset:])
+    header = bytes(view[_PREFIX_BYTES:string_offset])
+    read = _read_kept if len(header) <= _KEPT_BYTES_MAX else _read
+    return Archive(read(header), view[data_offset:])
+
+
+def _read(header: bytes) -> Dict[str, Any]:
+    return json.loads(str(header, "utf-8"))  # type: ignore[no-any-return]
+
+
+_read_kept = functools.lru_cache(_HEADERS_KEPT)(_read)
 
 
 def check_python(archive: Archive) -> None:
@@ -110,18 +123,30 @@ def write(value: Any, encoding: str, what: str) -> Written:
     """Encodes a value and prepares its archive; `what` says which one it is."""
     data = _encode(value, encoding, what)
     printed = _printed(value)
-    header = {
+    header = _header(_doc(value), _name(value), encoding)
+    string_offset = _PREFIX_BYTES + len(header)
+    data_offset = string_offset + len(printed)
+    offsets = string_offset.to_bytes(8, "big") + data_offset.to_bytes(8, "big")
+    return Written(offsets + header, printed, data)
+
+
+def _header(doc: Optional[str], name: str, encoding: str) -> bytes:
+    short = len(doc or "") + len(name) <= _KEPT_BYTES_MAX
+    return (_written_kept if short else _written)(doc, name, encoding)
+
+
+def _written(doc: Optional[str], name: str, encoding: str) -> bytes:
+    header: Dict[str, Any] = {
         "py_version": PY_VERSION,
         "cloudpickle_version": cloudpickle.__version__,
-        "attrs": {"doc": _doc(value), "name": _name(value)},
+        "attrs": {"doc": doc, "name": name},
     }
     if encoding != CLOUDPICKLE:
         header["encoding"] = encoding
-    header_json = json.dumps(header).encode("ascii")
-    string_offset = _PREFIX_BYTES + len(header_json)
-    data_offset = string_offset + len(printed)
-    offsets = string_offset.to_bytes(8, "big") + data_offset.to_bytes(8, "big")
-    return Written(offsets + header_json, printed, data)
+    return json.dumps(header).encode("ascii")
+
+
+_written_kept = functools.lru_cache(_HEADERS_KEPT)(_written)
 
 
 def _encode(value: Any, encoding: str, what: str) -> bytes:

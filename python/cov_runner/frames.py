@@ -7,6 +7,7 @@ u64, enum variants as u32, options as one byte. This module must stay in step wi
 
 from __future__ import annotations
 
+import array
 import os
 import socket
 import struct
@@ -19,6 +20,7 @@ _READ_BYTES = 64 * 1024
 U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 VARIANT_U64 = struct.Struct("<IQ")
+_VARIANT_U64_VARIANT = struct.Struct("<IQI")
 
 
 class File(NamedTuple):
@@ -91,7 +93,9 @@ class Reader:
 
     def view(self) -> memoryview:
         """Bytes with their length before them."""
-        length = self.u64()
+        return self._take(self.u64())
+
+    def _take(self, length: int) -> memoryview:
         start = self._at
         end = start + length
         if end > len(self._body):
@@ -109,7 +113,10 @@ class Reader:
 
     def blob(self) -> Blob:
         """A payload."""
-        return File(self.path()) if self.u32() else self.view()
+        is_file, length = VARIANT_U64.unpack_from(self._body, self._at)
+        self._at += VARIANT_U64.size
+        content = self._take(length)
+        return File(os.fsdecode(bytes(content))) if is_file else content
 
 
 def read_tasks(body: memoryview) -> List[Task]:
@@ -160,8 +167,9 @@ def packed_text(text: str) -> bytes:
 def packed_blob(blob: Blob) -> bytes:
     """A payload."""
     if isinstance(blob, File):
-        return b"\1\0\0\0" + packed_bytes(os.fsencode(blob.path))
-    return b"\0\0\0\0" + packed_bytes(blob)
+        path = os.fsencode(blob.path)
+        return VARIANT_U64.pack(1, len(path)) + path
+    return VARIANT_U64.pack(0, len(blob)) + blob
 
 
 def framed(body: bytes) -> bytes:
@@ -182,7 +190,7 @@ def begun(attempt: int) -> bytes:
 
 def completed(attempt: int, output: Blob, stdout: Blob, stderr: Blob) -> bytes:
     """The task returned."""
-    head = VARIANT_U64.pack(2, attempt) + U32.pack(0)
+    head = _VARIANT_U64_VARIANT.pack(2, attempt, 0)
     return framed(head + packed_blob(output) + packed_blob(stdout) + packed_blob(stderr))
 
 
@@ -213,12 +221,34 @@ def fork_failed(runner: int, message: str) -> bytes:
     return framed(VARIANT_U64.pack(3, runner) + packed_text(message))
 
 
+def take_queue(sock: socket.socket) -> socket.socket:
+    """The queue of tasks, which the server attaches to the first byte of a connection."""
+    numbers = array.array("i")
+    space = socket.CMSG_SPACE(numbers.itemsize)
+    _, ancillary, _, _ = sock.recvmsg(1, space, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            numbers.frombytes(payload[: numbers.itemsize])
+    if not numbers:
+        raise OSError("the server attached no queue of tasks")
+    return socket.socket(fileno=numbers[0])
+
+
 class Connection:
-    """Whole frames over a blocking socket."""
+    """Whole frames from a blocking socket."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._buffer = b""
+
+    def receive_now(self) -> Optional[memoryview]:
+        """The next message, if one is there."""
+        if not self._buffer:
+            try:
+                self._buffer = self.sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                pass
+        return self.receive() if self._buffer else None
 
     def receive(self) -> Optional[memoryview]:
         """The next message; `None` when the other side is gone."""

@@ -7,11 +7,16 @@ Covalent's: shell commands, packages, calls before; then the function; then call
 from __future__ import annotations
 
 import binascii
+import functools
 import importlib
 import json
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
 
 import cloudpickle
+
+# Most electrons have the same hooks as others: none.
+_KEPT_BYTES_MAX = 1024
+_KEPT = 64
 
 # Values of this keyword are always passed as a list: the pairs of paths of file transfers.
 FILES = "files"
@@ -39,8 +44,7 @@ class Hooks:
     """The hooks of one electron."""
 
     def __init__(self, text: Union[bytes, memoryview, None], run_callables: bool) -> None:
-        document = json.loads(bytes(text)) if text else {}
-        document = document or {}
+        document = _document(text) if text else {}
         deps = document.get("deps") or {}
         self._deps = [_call(deps[kind]) for kind in ("bash", "pip") if deps.get(kind)]
         self._before: List[Call] = []
@@ -67,6 +71,19 @@ class Hooks:
         """Runs what comes after the function."""
         for call in self._after:
             call.run()
+
+
+def _document(text: Union[bytes, memoryview]) -> Dict[str, Any]:
+    """What the text says, which is only read."""
+    read = _read_kept if len(text) <= _KEPT_BYTES_MAX else _read
+    return read(bytes(text))
+
+
+def _read(text: bytes) -> Dict[str, Any]:
+    return json.loads(str(text, "utf-8")) or {}
+
+
+_read_kept = functools.lru_cache(_KEPT)(_read)
 
 
 def _injected(keyword: str, values: List[Any]) -> Any:

@@ -12,7 +12,7 @@ import importlib
 import os
 import sys
 from collections import OrderedDict
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Collection, Dict, Iterator, List, Optional, Sequence, Tuple
 
 # Sets of folders whose modules are kept loaded.
 _KEPT_MAX = 16
@@ -51,15 +51,19 @@ def importable(folders: Sequence[str]) -> Iterator[None]:
         yield
         return
     loaded = _kept.pop(key, None)
+    others: Collection[str] = frozenset(sys.modules)
     if loaded is None or not loaded.is_current():
-        loaded = _Loaded()
+        # Somebody may have imported modules from there on another way.
+        loaded, others = _Loaded(), ()
     importlib.invalidate_caches()
     sys.path[:0] = key
     sys.modules.update(loaded.modules)  # type: ignore[arg-type]
     try:
         yield
     finally:
-        loaded.keep({name: module for name, module in _all() if _is_below(module, key)})
+        # There are thousands of modules, and looking at each is dear: only at those that came.
+        came = [(name, module) for name, module in _all() if name not in others]
+        loaded.keep({name: module for name, module in came if _is_below(module, key)})
         for name in loaded.modules:
             sys.modules.pop(name, None)
         for folder in key:

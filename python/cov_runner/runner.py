@@ -92,23 +92,30 @@ class Runner:
 
     def __init__(self, number: int, sock: socket.socket, settings: Settings) -> None:
         self._pid = os.getpid()
-        self._connection = frames.Connection(sock)
+        self._sock = sock
+        queue = frames.take_queue(sock)
+        self._queue = frames.Connection(queue)
+        # What is to be told with what comes next.
+        self._unsent = b""
         self._settings = settings
         base = os.path.join(settings.run_dir, f"runner-{number}")
         self._capture = Capture(base, settings.inline_bytes_max)
         self._surroundings = Surroundings()
         # A process that a task forks must neither hold the connection open nor speak on it.
-        os.register_at_fork(after_in_child=sock.close)
+        os.register_at_fork(after_in_child=lambda: (sock.close(), queue.close()))
 
     def serve(self, versions: Versions) -> None:
         """Says hello, then runs tasks until the server closes the connection."""
         self._send(frames.hello(self._pid, *versions))
-        while True:
-            body = self._connection.receive()
-            if body is None:
-                return
+        body = self._queue.receive()
+        while body is not None:
             for task in frames.read_tasks(body):
                 self._run(task)
+            # A task that is there already: its begin is told with the end of this one.
+            body = self._queue.receive_now()
+            if body is None:
+                self._send(b"")
+                body = self._queue.receive()
 
     def _run(self, task: Task) -> None:
         self._send(frames.begun(task.attempt))
@@ -128,14 +135,18 @@ class Runner:
             sys.stderr.flush()
         stdout, stderr = self._capture.take(self._settings.spool_base(task.attempt))
         if isinstance(outcome, Failure):
-            self._send(frames.failed(task.attempt, outcome.message(), stdout, stderr))
+            self._unsent = frames.failed(task.attempt, outcome.message(), stdout, stderr)
         elif isinstance(outcome, NotStored):
-            self._send(frames.not_stored(task.attempt, outcome.text, stdout, stderr))
+            self._unsent = frames.not_stored(task.attempt, outcome.text, stdout, stderr)
         else:
-            self._send(frames.completed(task.attempt, outcome, stdout, stderr))
+            self._unsent = frames.completed(task.attempt, outcome, stdout, stderr)
 
     def _send(self, frame: bytes) -> None:
-        self._connection.sock.sendall(frame)
+        """Sends what is unsent, and this."""
+        data = self._unsent + frame
+        if data:
+            self._unsent = b""
+            self._sock.sendall(data)
 
 
 def main(number: int, sock: socket.socket, settings: Settings, versions: Versions) -> NoReturn:

@@ -29,7 +29,7 @@ class Settings(NamedTuple):
 
     def spool_base(self, attempt: int) -> str:
         """Where large outputs of an attempt go; an ending is added."""
-        return os.path.join(self.spool_dir, f"attempt-{attempt:016x}")
+        return f"{self.spool_dir}/attempt-{attempt:016x}"
 
 
 class Failure(NamedTuple):
@@ -119,10 +119,19 @@ def enter(task: Task, settings: Settings) -> None:
         "args": [node for node, _ in task.args],
         "kwargs": {name: node for name, node, _ in task.kwargs},
     }
-    os.environ["COVALENT_DISPATCH_ID"] = task.dispatch
-    os.environ["COVALENT_DISPATCHER_URL"] = settings.dispatcher_url
-    os.environ["COVALENT_TASKS"] = json.dumps([spec])
+    _tell("COVALENT_DISPATCH_ID", task.dispatch)
+    _tell("COVALENT_DISPATCHER_URL", settings.dispatcher_url)
+    _tell("COVALENT_TASKS", json.dumps([spec]))
     _set_context(task.dispatch, task.node)
+
+
+# The variables as the last task found them: what it made of them is undone before the next one.
+_told: Dict[str, str] = {}
+
+
+def _tell(name: str, value: str) -> None:
+    if _told.get(name) != value:
+        os.environ[name] = _told[name] = value
 
 
 def _go_to(task: Task) -> None:

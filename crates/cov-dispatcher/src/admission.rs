@@ -2,15 +2,16 @@
 //! attempt belongs to whom. Its lock is held for a few lines at a time, never across an await.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cov_core::ids::{AttemptId, DispatchId, NodeId};
 use cov_engine::scheduler::Scheduler;
-use cov_exec::Executor;
+use cov_exec::{Executor, Lane};
 use tokio::sync::{Notify, mpsc};
 use tracing::Span;
 
-use crate::executors::{Executors, Pool};
+use crate::executors::{Executors, Pool, Slot};
 use crate::metrics::Metrics;
 use crate::owner::Message;
 
@@ -29,10 +30,12 @@ struct Inner {
     metrics: Metrics,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     /// One for each executor that was asked for, by its pool.
     schedulers: Vec<Scheduler<DispatchId, Work>>,
+    /// How many of each kind are taken.
+    taken: HashMap<Slot, usize>,
     attempts: HashMap<AttemptId, Attempt>,
     closed: bool,
 }
@@ -44,8 +47,8 @@ pub struct Work {
     pub mailbox: mpsc::Sender<Message>,
     /// The node.
     pub node: NodeId,
-    /// The executor that it asks for.
-    pub pool: Pool,
+    /// The slot that it asks for.
+    pub slot: Slot,
 }
 
 #[derive(Debug)]
@@ -60,10 +63,21 @@ struct Attempt {
 
 impl State {
     fn enqueue(&mut self, executors: &Executors, root: DispatchId, work: Work) {
-        self.know(executors, work.pool);
-        if let Some(scheduler) = self.schedulers.get_mut(work.pool.index()) {
+        self.know(executors, work.slot.pool);
+        if let Some(scheduler) = self.schedulers.get_mut(work.slot.pool.index()) {
             scheduler.enqueue(root, work);
         }
+    }
+
+    /// The next work whose turn it is and for which there is a slot.
+    fn grant(&mut self, executors: &Executors) -> Option<Work> {
+        let State { schedulers, taken, .. } = self;
+        let work = schedulers.iter_mut().enumerate().find_map(|(index, scheduler)| {
+            let granted = scheduler.grant();
+            granted.or_else(|| grant_ahead(executors, Pool::at(index), taken, scheduler))
+        })?;
+        *taken.entry(work.slot).or_default() += 1;
+        Some(work)
     }
 
     /// Executors come to be known when they are asked for.
@@ -74,23 +88,41 @@ impl State {
         }
     }
 
-    fn release(&mut self, pool: Pool) {
-        if let Some(scheduler) = self.schedulers.get_mut(pool.index()) {
+    fn release(&mut self, slot: Slot) {
+        if let Some(scheduler) = self.schedulers.get_mut(slot.pool.index()) {
             scheduler.release();
+        }
+        if let Entry::Occupied(mut taken) = self.taken.entry(slot) {
+            *taken.get_mut() -= 1;
+            if *taken.get() == 0 {
+                taken.remove();
+            }
         }
     }
 }
 
-/// Takes the free slots of one executor for those whose turn it is.
-fn free_slots(scheduler: &mut Scheduler<DispatchId, Work>) -> impl Iterator<Item = Work> + use<'_> {
-    std::iter::from_fn(|| scheduler.grant())
+/// More than there are slots, if the executor has use for it. Then all are of one kind, so that no
+/// more than so many run at once.
+fn grant_ahead(
+    executors: &Executors,
+    pool: Pool,
+    taken: &HashMap<Slot, usize>,
+    scheduler: &mut Scheduler<DispatchId, Work>,
+) -> Option<Work> {
+    if scheduler.queued() == 0 {
+        return None;
+    }
+    let all = scheduler.taken();
+    let slot = taken.iter().find(|(slot, count)| slot.pool == pool && **count == all);
+    let slot = slot.map(|(slot, _)| *slot).filter(|slot| slot.lane != Lane::Other)?;
+    scheduler.grant_ahead(executors.pool(pool).room(slot.lane), |work| work.slot == slot)
 }
 
 impl Admission {
     /// Admission to the slots of `executors`.
     #[must_use]
     pub fn new(executors: Executors, metrics: Metrics) -> Self {
-        let state = State { schedulers: Vec::new(), attempts: HashMap::new(), closed: false };
+        let state = State::default();
         let (state, idle) = (Mutex::new(state), Notify::new());
         Self { inner: Arc::new(Inner { executors, state, idle, metrics }) }
     }
@@ -105,7 +137,7 @@ impl Admission {
     /// does not know.
     #[must_use]
     pub fn executor_of(&self, attempt: AttemptId) -> Arc<dyn Executor> {
-        let pool = self.lock().attempts.get(&attempt).map(|entry| entry.work.pool);
+        let pool = self.lock().attempts.get(&attempt).map(|entry| entry.work.slot.pool);
         let pool = pool.unwrap_or(Pool::BUILTIN);
         self.inner.executors.pool(pool)
     }
@@ -147,20 +179,21 @@ impl Admission {
     /// if none is free. False after [`Admission::close`].
     #[must_use]
     pub fn resume(&self, attempt: AttemptId, work: Work) -> bool {
-        let pool = work.pool;
+        let slot = work.slot;
         let begins = self.begin(attempt, work);
         if begins {
             let mut state = self.lock();
-            state.know(&self.inner.executors, pool);
-            state.schedulers.get_mut(pool.index()).into_iter().for_each(Scheduler::take);
+            state.know(&self.inner.executors, slot.pool);
+            state.schedulers.get_mut(slot.pool.index()).into_iter().for_each(Scheduler::take);
+            *state.taken.entry(slot).or_default() += 1;
         }
         begins
     }
 
     /// Gives back a granted slot that nobody uses.
-    pub fn decline(&self, pool: Pool) {
+    pub fn decline(&self, slot: Slot) {
         let mut state = self.lock();
-        state.release(pool);
+        state.release(slot);
         self.grant(state);
     }
 
@@ -219,7 +252,7 @@ impl Admission {
     pub fn end(&self, attempt: AttemptId) -> Option<Work> {
         let mut state = self.lock();
         let entry = state.attempts.remove(&attempt)?;
-        state.release(entry.work.pool);
+        state.release(entry.work.slot);
         if state.attempts.is_empty() {
             self.inner.idle.notify_waiters();
         }
@@ -247,8 +280,10 @@ impl Admission {
     fn grant<'a>(&'a self, mut state: MutexGuard<'a, State>) {
         loop {
             let mut granted = Vec::new();
-            if !state.closed {
-                granted.extend(state.schedulers.iter_mut().flat_map(free_slots));
+            while !state.closed
+                && let Some(work) = state.grant(&self.inner.executors)
+            {
+                granted.push(work);
             }
             drop(state);
             granted.retain(|work| !self.tell(work));
@@ -257,20 +292,20 @@ impl Admission {
             }
             // The slots of works that nobody waits for go to the next ones.
             state = self.lock();
-            granted.iter().for_each(|work| state.release(work.pool));
+            granted.iter().for_each(|work| state.release(work.slot));
         }
     }
 
     /// Tells an owner of its slot. False when it retired with work in the queue.
     fn tell(&self, work: &Work) -> bool {
-        match work.mailbox.try_send(Message::Granted { node: work.node, pool: work.pool }) {
+        match work.mailbox.try_send(Message::Granted { node: work.node, slot: work.slot }) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => false,
             Err(mpsc::error::TrySendError::Full(message)) => {
-                let (admission, mailbox, pool) = (self.clone(), work.mailbox.clone(), work.pool);
+                let (admission, mailbox, slot) = (self.clone(), work.mailbox.clone(), work.slot);
                 tokio::spawn(async move {
                     if mailbox.send(message).await.is_err() {
-                        admission.decline(pool);
+                        admission.decline(slot);
                     }
                 });
                 true

@@ -2,6 +2,7 @@
 //! runs beside its owner and tells the outcome to the owner's mailbox.
 
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,6 +46,7 @@ pub(crate) struct TaskPlan {
     pub(crate) function: Part,
     pub(crate) hooks: Option<Part>,
     pub(crate) run_callables: bool,
+    pub(crate) timed: bool,
     pub(crate) args: Vec<(NodeId, Part)>,
     pub(crate) kwargs: Vec<(String, NodeId, Part)>,
 }
@@ -71,27 +73,32 @@ pub(crate) enum Part {
 
 /// Reads what the task needs and hands it to the executor.
 pub(crate) fn submit(shared: &Arc<Shared>, submission: Submission) {
-    let shared = Arc::clone(shared);
-    let tasks = shared.tasks.clone();
-    tasks.spawn(async move {
-        let Submission { dispatch, node, attempt, plan } = submission;
-        let task = match plan {
-            Ok(plan) => read_task(&shared, dispatch, node, attempt, plan).await,
-            Err((fault, message)) => Err(Unready::Failed(fault, message)),
-        };
-        match task {
-            _ if shared.admission.is_unwanted(attempt) => {
-                end(&shared, attempt, Outcome::Killed, None).await;
-            }
-            Ok(task) => hand_over(&shared, task).await,
-            Err(Unready::Unwanted) => end(&shared, attempt, Outcome::Killed, None).await,
-            Err(Unready::Failed(fault, message)) => {
-                end(&shared, attempt, Outcome::Failed(fault), Some(message)).await;
-            }
-            // The next start runs it again.
-            Err(Unready::Stopping) => {}
+    let mut submitting = Box::pin(read_and_hand_over(Arc::clone(shared), submission));
+    // Mostly everything is at hand. A task of its own is for those that have to wait.
+    let mut context = Context::from_waker(Waker::noop());
+    if submitting.as_mut().poll(&mut context).is_pending() {
+        shared.tasks.spawn(submitting);
+    }
+}
+
+async fn read_and_hand_over(shared: Arc<Shared>, submission: Submission) {
+    let Submission { dispatch, node, attempt, plan } = submission;
+    let task = match plan {
+        Ok(plan) => read_task(&shared, dispatch, node, attempt, plan).await,
+        Err((fault, message)) => Err(Unready::Failed(fault, message)),
+    };
+    match task {
+        _ if shared.admission.is_unwanted(attempt) => {
+            end(&shared, attempt, Outcome::Killed, None).await;
         }
-    });
+        Ok(task) => hand_over(&shared, task).await,
+        Err(Unready::Unwanted) => end(&shared, attempt, Outcome::Killed, None).await,
+        Err(Unready::Failed(fault, message)) => {
+            end(&shared, attempt, Outcome::Failed(fault), Some(message)).await;
+        }
+        // The next start runs it again.
+        Err(Unready::Stopping) => {}
+    }
 }
 
 /// Why a task is not handed to the executor.
@@ -171,6 +178,7 @@ async fn read_task(
         args,
         kwargs,
         work_dir: plan.work_dir,
+        timed: plan.timed,
     })
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cov_exec::{Error, Executor, Finder, Found};
+use cov_exec::{Error, Executor, Finder, Found, Lane};
 
 use crate::handle::Handle;
 use crate::target;
@@ -51,6 +51,15 @@ impl Pool {
     pub(crate) fn index(self) -> usize {
         self.0
     }
+}
+
+/// A slot: whose it is, and for which kind of task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Slot {
+    /// Of which executor.
+    pub pool: Pool,
+    /// What the task has in common with others there.
+    pub lane: Lane,
 }
 
 impl From<Arc<dyn Executor>> for Executors {

@@ -40,7 +40,7 @@ pub use cov_exec::Found;
 
 pub use crate::error::Error;
 pub use crate::events::{Changed, Event, Followed, Position, Subscription};
-pub use crate::executors::{Executors, Load, Pool};
+pub use crate::executors::{Executors, Load, Pool, Slot};
 pub use crate::handle::{Handle, Registered};
 pub use crate::intake::{Intake, Order};
 pub use crate::metrics::Metrics;

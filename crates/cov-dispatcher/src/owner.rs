@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::committer::{Acknowledgement, Patience};
-use crate::executors::Pool;
+use crate::executors::Slot;
 use crate::options::{LAST_STEPS_MAX, MAILBOX_MESSAGES_MAX, MESSAGES_PER_STEP_MAX};
 use crate::owner::load::Loaded;
 use crate::owner::pending::{Pending, Reply};
@@ -55,8 +55,8 @@ pub enum Message {
     Granted {
         /// The node.
         node: NodeId,
-        /// Whose slot it is.
-        pool: Pool,
+        /// The slot.
+        slot: Slot,
     },
     /// An engine outside has the attempt.
     Accepted {
@@ -182,7 +182,7 @@ async fn live(
     if matches!(retirement, Retirement::Reload) {
         owner.abandon().await;
     }
-    owner.held.drain(..).for_each(|(_, pool)| owner.shared.admission.decline(pool));
+    owner.held.drain(..).for_each(|(_, slot)| owner.shared.admission.decline(slot));
     retirement
 }
 
@@ -215,7 +215,7 @@ async fn retire(
                     reply.send(Err(error)).ok();
                 }
             }
-            Message::Granted { pool, .. } => shared.admission.decline(pool),
+            Message::Granted { slot, .. } => shared.admission.decline(slot),
             Message::Accepted { .. }
             | Message::Ended(_)
             | Message::ChildEnded(_)
@@ -261,7 +261,7 @@ pub(crate) struct Owner {
     pending: Pending,
     in_flight: Option<InFlight>,
     /// Nodes with a slot, which begin when the store has caught up.
-    held: Vec<(NodeId, Pool)>,
+    held: Vec<(NodeId, Slot)>,
     /// The time limits of running attempts.
     timers: HashMap<AttemptId, Timer>,
     /// Whether nothing was received since the dispatch was loaded.
@@ -432,8 +432,8 @@ impl Owner {
         for effect in pending.effects {
             self.perform(effect);
         }
-        for (node, pool) in std::mem::take(&mut self.held) {
-            self.granted(node, pool);
+        for (node, slot) in std::mem::take(&mut self.held) {
+            self.granted(node, slot);
         }
     }
 

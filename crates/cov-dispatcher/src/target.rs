@@ -10,10 +10,10 @@ use cov_core::graph::NodeKind;
 use cov_core::ids::{ContentId, NodeId};
 use cov_core::manifest::Manifest;
 use cov_core::platform;
-use cov_exec::WorkDir;
+use cov_exec::{Lane, WorkDir};
 
 use crate::Error;
-use crate::executors::{Executors, Pool};
+use crate::executors::{Executors, Pool, Slot};
 
 /// What an untouched SDK sends. It means the local pool where nobody says which scheduler.
 pub(crate) const DASK_NAME: &str = "dask";
@@ -84,10 +84,23 @@ impl Target {
             .unwrap_or_else(|reason| Self { runtime: TargetRuntime::Unknown(reason), engine: None })
     }
 
-    /// The slots that its tasks wait for.
+    /// The executor that its tasks wait for.
     #[must_use]
     pub fn pool(&self) -> Pool {
         self.engine.as_ref().map_or(Pool::BUILTIN, |engine| engine.pool)
+    }
+
+    /// The slots that its tasks wait for.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        let lane = match &self.runtime {
+            TargetRuntime::Python { .. } => Lane::Python,
+            TargetRuntime::Program { digest, memory_bytes_max, .. } => {
+                Lane::Program(*digest, *memory_bytes_max)
+            }
+            TargetRuntime::Command | TargetRuntime::Unknown(_) => Lane::Other,
+        };
+        Slot { pool: self.pool(), lane }
     }
 
     fn found(spec: &ExecutorSpec, executors: &Executors) -> Result<Self, String> {

@@ -54,6 +54,20 @@ impl<K: Hash + Eq + Clone, T> Scheduler<K, T> {
         if self.taken >= self.slots {
             return None;
         }
+        self.take_turn()
+    }
+
+    /// Takes a slot beyond those that there are, up to `room` in all, for the work whose turn it
+    /// is, if that `suits`: work that is so short that whoever does it had better have it at hand.
+    pub fn grant_ahead(&mut self, room: usize, suits: impl FnOnce(&T) -> bool) -> Option<T> {
+        if self.taken >= room {
+            return None;
+        }
+        let next = self.queues.get(self.turns.front()?)?.front()?;
+        if suits(next) { self.take_turn() } else { None }
+    }
+
+    fn take_turn(&mut self) -> Option<T> {
         let key = self.turns.pop_front()?;
         let queue = self.queues.get_mut(&key)?;
         let work = queue.pop_front();
@@ -128,6 +142,20 @@ mod tests {
         let order: Vec<i32> = std::iter::from_fn(|| scheduler.grant()).collect();
         assert_eq!(order, [1, 4, 6, 2, 5, 3]);
         assert_eq!((scheduler.queued(), scheduler.taken()), (0, 6));
+    }
+
+    #[test]
+    fn work_goes_ahead_when_it_suits_and_in_turn() {
+        let mut scheduler = Scheduler::new(1);
+        for (key, work) in [("a", 1), ("a", 3), ("b", 2), ("a", 5)] {
+            scheduler.enqueue(key, work);
+        }
+        assert_eq!(scheduler.grant(), Some(1));
+        assert_eq!(scheduler.grant_ahead(3, |work| *work == 3), None, "it is the turn of `b`");
+        assert_eq!(scheduler.grant_ahead(3, |work| *work == 2), Some(2));
+        assert_eq!(scheduler.grant_ahead(3, |_| true), Some(3));
+        assert_eq!(scheduler.grant_ahead(3, |_| true), None, "there is room for three");
+        assert_eq!((scheduler.grant(), scheduler.taken(), scheduler.queued()), (None, 3, 1));
     }
 
     #[test]

@@ -2,12 +2,14 @@
 //! a runner says in frames, and knows a few tasks, each named by the bytes of its function.
 
 use std::fs::OpenOptions;
-use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::io::{self, IoSliceMut, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode};
 
 use cov_core::frames::{self, Blob, FromRunner, Hello, Message as _, Outcome, Task, ToRunner};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 fn main() -> ExitCode {
     if std::env::var_os("COV_RUNNER").is_none() {
@@ -23,15 +25,16 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> io::Result<()> {
-    let mut stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut say = stream.try_clone()?;
     let mut say =
         |message: FromRunner| say.write_all(&message.to_frame().map_err(io::Error::other)?);
     let (version, pid, nothing) = (frames::VERSION, std::process::id(), String::new());
     let (python, cloudpickle, covalent) = (nothing.clone(), nothing.clone(), nothing);
     say(FromRunner::Hello(Hello { version, pid, python, cloudpickle, covalent }))?;
+    let queue = take_queue(&stream)?;
     let mut received = Vec::new();
-    let mut chunk = [0; 4096];
+    let mut chunk = [0; 64 * 1024];
     loop {
         while let Some((ToRunner::Run(tasks), used)) =
             ToRunner::from_frame(&received).map_err(io::Error::other)?
@@ -46,11 +49,25 @@ fn serve() -> io::Result<()> {
                 say(FromRunner::Ended { attempt, outcome, stdout, stderr })?;
             }
         }
-        match stream.read(&mut chunk)? {
-            0 => return Ok(()),
-            count => received.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+        match rustix::net::recv(&queue, &mut chunk[..], RecvFlags::empty())? {
+            (0, _) => return Ok(()),
+            (count, _) => received.extend_from_slice(chunk.get(..count).unwrap_or_default()),
         }
     }
+}
+
+/// Tasks come from the socket that the server attaches to the first byte of the connection.
+fn take_queue(stream: &UnixStream) -> io::Result<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0; 1];
+    let mut parts = [IoSliceMut::new(&mut byte)];
+    rustix::net::recvmsg(stream, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let queue = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    queue.ok_or_else(|| io::Error::other("no queue of tasks came"))
 }
 
 fn run(task: &Task) -> Outcome {

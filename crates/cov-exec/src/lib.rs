@@ -93,6 +93,20 @@ pub struct Task {
     pub kwargs: Vec<(String, NodeId, Payload)>,
     /// Where to run; `None` leaves the runner's working directory alone.
     pub work_dir: Option<WorkDir>,
+    /// Whether the task has a time limit, which counts from [`Event::Begun`]. Otherwise an executor
+    /// need not tell of that.
+    pub timed: bool,
+}
+
+/// Tasks that the same runners run, one like the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Electrons in Python.
+    Python,
+    /// Those of one program, under one limit of memory in bytes.
+    Program(ContentId, Option<u64>),
+    /// Tasks that have nothing in common.
+    Other,
 }
 
 /// What an executor tells of an attempt.
@@ -123,7 +137,7 @@ pub struct Job {
 /// exactly one of the others.
 #[derive(Debug)]
 pub enum Event {
-    /// The task's code is about to run.
+    /// The task's code is about to run. Told for [`Task::timed`] ones.
     Begun,
     /// An engine outside has taken the task, and goes on with it whatever becomes of the server.
     Accepted {
@@ -199,8 +213,16 @@ pub enum Error {
 #[async_trait]
 pub trait Executor: Debug + Send + Sync + 'static {
     /// How many tasks can run at once. The caller never submits more than this beyond those that
-    /// have ended.
+    /// have ended, but see [`Executor::room`].
     fn slots(&self) -> usize;
+
+    /// How many tasks of a lane it has use for at once. More than there are slots when they are so
+    /// short that it had better have the next ones at hand: then the caller may submit more, as long
+    /// as everything that is under way is of this lane. What cannot begin soon after all is given
+    /// back, by [`Event::NotBegun`].
+    fn room(&self, _lane: Lane) -> usize {
+        self.slots()
+    }
 
     /// Takes over a task. Whatever becomes of it is reported, also if the executor fails.
     ///

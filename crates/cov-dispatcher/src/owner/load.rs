@@ -4,11 +4,12 @@ use cov_core::asset::{AssetAddress, AssetKey, ContentRef};
 use cov_core::ids::{DispatchId, NodeId};
 use cov_core::status::Status;
 use cov_engine::dispatch::{Dispatch, Plan, RestoredNode};
+use cov_exec::Lane;
 use cov_store::model::{Query, StoredDispatch, StoredNode};
 use tokio::time::sleep;
 
 use crate::Error;
-use crate::executors::Pool;
+use crate::executors::{Pool, Slot};
 use crate::options::{COMMIT_RETRY_FIRST, COMMIT_RETRY_MAX};
 use crate::programs::StoredProgram;
 use crate::service::Shared;
@@ -47,9 +48,10 @@ impl Loaded {
         self.contents.get(node.index())
     }
 
-    /// The executor that a node asks for.
-    pub(crate) fn pool(&self, node: NodeId) -> Pool {
-        self.target(node).map_or(Pool::BUILTIN, Target::pool)
+    /// The slot that a node asks for.
+    pub(crate) fn slot(&self, node: NodeId) -> Slot {
+        let nothing = Slot { pool: Pool::BUILTIN, lane: Lane::Other };
+        self.target(node).map_or(nothing, Target::slot)
     }
 
     pub(crate) fn target(&self, node: NodeId) -> Option<&Target> {

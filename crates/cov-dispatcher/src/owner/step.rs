@@ -21,7 +21,7 @@ use crate::Error;
 use crate::admission::Work;
 use crate::attach::{self, Attachment};
 use crate::effects;
-use crate::executors::Pool;
+use crate::executors::Slot;
 use crate::options::{CHANGES_AHEAD_MAX, REPLIES_MAX};
 use crate::owner::pending::{Pending, Reply};
 use crate::owner::{ChildOutcome, Delivery, Message, Owner, Timer};
@@ -41,7 +41,7 @@ impl Owner {
             Message::Start(reply) => self.start(reply),
             Message::Cancel(nodes, reply) => self.command(Event::Cancel { nodes }, reply),
             Message::Link { node, child, reply } => self.link(node, child, reply),
-            Message::Granted { node, pool } => self.granted(node, pool),
+            Message::Granted { node, slot } => self.granted(node, slot),
             Message::Accepted { node, attempt, staged } => self.accepted(node, attempt, staged),
             Message::Ended(delivery) => self.ended(delivery),
             Message::ChildEnded(outcome) => self.child_ended(outcome),
@@ -119,8 +119,8 @@ impl Owner {
         for effect in step.effects {
             match effect {
                 Effect::Enqueue { node, .. } => {
-                    let pool = self.loaded.pool(node);
-                    works.push(Work { mailbox: self.mailbox.clone(), node, pool });
+                    let slot = self.loaded.slot(node);
+                    works.push(Work { mailbox: self.mailbox.clone(), node, slot });
                 }
                 Effect::Finish { end } => self.pending.finished = Some(end),
                 effect if effect.may_precede_commit() => self.perform(effect),
@@ -145,15 +145,15 @@ impl Owner {
         }
     }
 
-    pub(super) fn granted(&mut self, node: NodeId, pool: Pool) {
+    pub(super) fn granted(&mut self, node: NodeId, slot: Slot) {
         if self.in_flight.is_some() && self.pending.changes.len() >= CHANGES_AHEAD_MAX {
-            self.held.push((node, pool));
+            self.held.push((node, slot));
             return;
         }
         let attempt = self.shared.next_attempt();
-        let work = Work { mailbox: self.mailbox.clone(), node, pool };
+        let work = Work { mailbox: self.mailbox.clone(), node, slot };
         if !self.shared.admission.begin(attempt, work) {
-            self.shared.admission.decline(pool);
+            self.shared.admission.decline(slot);
             return;
         }
         if !self.apply(Event::Granted { node, attempt }) {
@@ -411,7 +411,7 @@ impl Owner {
         let (target, contents) = (self.loaded.target(node), self.loaded.node(node));
         let engine = target.and_then(|target| target.engine.as_ref());
         let handle = contents.and_then(|contents| contents.job);
-        let work = Work { mailbox: self.mailbox.clone(), node, pool: self.loaded.pool(node) };
+        let work = Work { mailbox: self.mailbox.clone(), node, slot: self.loaded.slot(node) };
         if !self.shared.admission.resume(attempt, work) {
             return;
         }
@@ -476,6 +476,7 @@ impl Owner {
             function: self.part(function),
             hooks: contents.hooks.map(|content| self.part(content)),
             run_callables: self.dispatch.graph().kind(node) != NodeKind::Helper,
+            timed: self.dispatch.policy(node).time_limit.is_some(),
             args: inputs.args.into_iter().map(output_of).collect::<Result<_, _>>()?,
             kwargs: inputs
                 .kwargs

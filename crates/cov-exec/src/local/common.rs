@@ -60,11 +60,11 @@ impl Common {
     }
 
     /// Counts the end of a runner.
-    pub(super) fn count_end(&self, kind: &Kind, departed: Departed) {
+    pub(super) fn count_end(&self, kind: &Kind, departed: &Departed) {
         let cause = match departed {
             Departed { killed: true, .. } => Cause::Killed,
-            Departed { attempt: Some(_), .. } => Cause::Died,
-            Departed { attempt: None, .. } => Cause::Idle,
+            Departed { tasks, .. } if tasks.is_empty() => Cause::Idle,
+            Departed { .. } => Cause::Died,
         };
         self.options.metrics.ended(kind.word(), cause);
     }

@@ -9,9 +9,11 @@ pub(crate) mod capture;
 mod command;
 mod common;
 mod ends;
+mod pace;
 mod pool;
 mod program;
 pub(crate) mod python;
+mod queue;
 pub(crate) mod runner;
 pub(crate) mod wire;
 mod zygote;
@@ -27,7 +29,7 @@ use bytes::Bytes;
 use cov_core::ids::{AttemptId, ContentId};
 use tokio::sync::mpsc;
 
-use crate::{Error, Executor, Metrics, Program, Report, Runtime, Task};
+use crate::{Error, Executor, Lane, Metrics, Program, Report, Runtime, Task};
 use command::Commands;
 use common::Common;
 use pool::{Kind, Pool};
@@ -183,6 +185,17 @@ impl Drop for LocalExecutor {
 impl Executor for LocalExecutor {
     fn slots(&self) -> usize {
         self.common.workers()
+    }
+
+    fn room(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Python => self.python.room(),
+            Lane::Program(digest, memory_bytes_max) => {
+                let pool = self.programs().get(&(digest, memory_bytes_max)).map(Arc::clone);
+                pool.map_or(self.slots(), |pool| pool.room())
+            }
+            Lane::Other => self.slots(),
+        }
     }
 
     async fn submit(&self, task: Task) -> Result<(), Error> {

@@ -2,7 +2,10 @@
 //! by the keeper. One lock guards it all and is never held across an await; the tasks that speak
 //! with the maker of runners and with the runners call in here.
 
-use std::collections::{HashMap, VecDeque};
+mod state;
+mod withdraw;
+
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,8 +17,11 @@ use cov_core::ids::AttemptId;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::state::{Maker, Runner, State};
+pub(super) use self::withdraw::TakenBack;
 use super::capture::Files;
 use super::common::Common;
+use super::queue::Queue;
 use super::runner::{self, Order};
 use super::{program, zygote};
 use crate::{Error, Outcome, Program, Task};
@@ -46,50 +52,26 @@ pub(super) enum Request {
     Kill { runner: u64, grace: Duration },
 }
 
-#[derive(Debug, Default)]
-struct State {
-    maker: Maker,
-    runners: HashMap<u64, Runner>,
-    /// Runners that wait for a task, and since when; the one used last is used next, since its
-    /// memory is warm.
-    idle: Vec<(u64, Instant)>,
-    queue: VecDeque<Task>,
-    running: HashMap<AttemptId, u64>,
-}
-
-#[derive(Debug, Default)]
-enum Maker {
-    /// There is none; the next task starts one.
-    #[default]
-    Down,
-    Starting,
-    Up(mpsc::Sender<Request>),
-    Closed,
-}
-
+/// What a runner had to do when it was taken out of the pool.
 #[derive(Debug)]
-struct Runner {
-    orders: mpsc::Sender<Order>,
-    /// The process, once it is known.
-    pid: Option<u32>,
-    attempt: Option<AttemptId>,
-    /// Whether its task is being killed.
-    killed: bool,
-    /// Whether it takes no more tasks.
-    ending: bool,
-    greeted: bool,
-}
-
-/// What a runner was doing when it was taken out of the pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Departed {
-    pub(super) attempt: Option<AttemptId>,
+    /// The one that it was at, or was to begin next, and those after it.
+    pub(super) tasks: VecDeque<AttemptId>,
+    /// Those of them that nobody wants any more.
+    pub(super) unwanted: Vec<AttemptId>,
+    /// Whether the first one was being killed.
     pub(super) killed: bool,
 }
 
 impl Pool {
     pub(super) fn new(common: Arc<Common>, kind: Kind) -> Self {
         Self { common, kind, state: Mutex::default() }
+    }
+
+    /// How many tasks at once are of use: one for each worker, and where tasks are so short that a
+    /// worker had better have the next ones at hand, those.
+    pub(super) fn room(&self) -> usize {
+        self.workers() + self.state().room_ahead()
     }
 
     fn workers(&self) -> usize {
@@ -132,40 +114,6 @@ impl Pool {
         Ok(())
     }
 
-    pub(super) fn kill(self: &Arc<Self>, attempt: AttemptId) {
-        let waiting = {
-            let mut state = self.state();
-            let place = state.queue.iter().position(|task| task.attempt == attempt);
-            match place {
-                Some(place) => state.queue.remove(place).is_some(),
-                None => {
-                    self.kill_running(&mut state, attempt);
-                    false
-                }
-            }
-        };
-        if waiting {
-            // Not awaited: whoever calls may be the one that takes the reports.
-            let pool = Arc::clone(self);
-            self.common.tasks.spawn(async move {
-                pool.common.report_end(attempt, Outcome::Killed, <_>::default()).await;
-            });
-        }
-    }
-
-    fn kill_running(self: &Arc<Self>, state: &mut State, attempt: AttemptId) {
-        let Some(number) = state.running.get(&attempt).copied() else { return };
-        let Some(runner) = state.runners.get_mut(&number) else { return };
-        if runner.killed {
-            return;
-        }
-        runner.killed = true;
-        runner.ending = true;
-        let grace = self.common.options.kill_grace;
-        send(&state.maker, Request::Kill { runner: number, grace });
-        self.pump(state);
-    }
-
     /// A runner cannot be spoken with any more. One that is being killed has closed its end because
     /// it obeys; what it started keeps its time to do the same.
     pub(super) fn runner_disconnected(self: &Arc<Self>, number: u64) {
@@ -197,8 +145,12 @@ impl Pool {
         (self.runner_of(attempt) == Some(number)).then_some(read)
     }
 
+    /// The runner that is at this attempt.
     fn runner_of(&self, attempt: AttemptId) -> Option<u64> {
-        self.state().running.get(&attempt).copied()
+        let state = self.state();
+        let number = state.running.get(&attempt).copied()?;
+        let is_at_it = state.runners.get(&number)?.tasks.front() == Some(&attempt);
+        is_at_it.then_some(number)
     }
 
     /// A runner has said hello.
@@ -214,22 +166,41 @@ impl Pool {
         self.pump(&mut state);
     }
 
-    /// A runner's task ended by itself. Whether the runner goes on: not if the task was being
-    /// killed, which then ends with the runner's end.
-    pub(super) fn runner_done(self: &Arc<Self>, number: u64) -> bool {
+    /// A runner's task ended by itself, after this time. Whether the runner goes on: not if the
+    /// task was being killed, which then ends with the runner's end.
+    pub(super) fn runner_done(
+        self: &Arc<Self>,
+        number: u64,
+        attempt: AttemptId,
+        took: Duration,
+    ) -> bool {
         let mut state = self.state();
+        state.pace.note(took);
+        self.without(&mut state, number, attempt)
+    }
+
+    /// A runner was not handed a task that it should have had. Whether it goes on.
+    pub(super) fn runner_spared(self: &Arc<Self>, number: u64, attempt: AttemptId) -> bool {
+        self.without(&mut self.state(), number, attempt)
+    }
+
+    fn without(self: &Arc<Self>, state: &mut State, number: u64, attempt: AttemptId) -> bool {
         let Some(runner) = state.runners.get_mut(&number) else { return false };
         if runner.killed {
             return false;
         }
-        let attempt = runner.attempt.take();
-        if !runner.ending {
+        runner.forget(attempt);
+        let next_is_unwanted =
+            runner.tasks.front().is_some_and(|next| runner.unwanted.contains(next));
+        let rests = runner.tasks.is_empty() && !runner.ending;
+        state.running.remove(&attempt);
+        if rests {
             state.idle.push((number, Instant::now()));
         }
-        if let Some(attempt) = attempt {
-            state.running.remove(&attempt);
+        if next_is_unwanted {
+            self.kill_running(state, number);
         }
-        self.pump(&mut state);
+        self.pump(state);
         true
     }
 
@@ -238,14 +209,14 @@ impl Pool {
         let mut state = self.state();
         let runner = state.runners.remove(&number)?;
         state.idle.retain(|(idle, _)| *idle != number);
-        if let Some(attempt) = runner.attempt {
-            state.running.remove(&attempt);
+        for attempt in &runner.tasks {
+            state.running.remove(attempt);
         }
         // As in `kill_runner`.
         if runner.greeted {
             self.pump(&mut state);
         }
-        Some(Departed { attempt: runner.attempt, killed: runner.killed })
+        Some(Departed { tasks: runner.tasks, unwanted: runner.unwanted, killed: runner.killed })
     }
 
     /// Runners can be made.
@@ -405,6 +376,7 @@ impl Pool {
             };
             state.assign(number, task);
         }
+        state.hand_ahead();
         let Maker::Up(requests) = &state.maker else { return };
         let requests = requests.clone();
         let wanted = workers.min(state.busy() + state.queue.len()) + self.spare();
@@ -419,10 +391,14 @@ impl Pool {
     fn add_runner(self: &Arc<Self>, state: &mut State, maker: &mpsc::Sender<Request>) -> bool {
         let number = self.common.next_runner();
         self.common.options.metrics.started(self.kind.word());
-        let (ours, theirs) = match runner::socket_pair() {
-            Ok(pair) => pair,
+        let sockets = runner::socket_pair().and_then(|(ours, theirs)| {
+            let queue = Queue::new(&ours)?;
+            Ok((ours, queue, theirs))
+        });
+        let (ours, queue, theirs) = match sockets {
+            Ok(sockets) => sockets,
             Err(error) => {
-                tracing::error!(%error, "no socket for a runner");
+                tracing::error!(%error, "no sockets for a runner");
                 return false;
             }
         };
@@ -430,63 +406,10 @@ impl Pool {
             return false;
         }
         let (orders, received) = mpsc::channel(runner::ORDERS_MAX);
-        let runner = Runner {
-            orders,
-            pid: None,
-            attempt: None,
-            killed: false,
-            ending: false,
-            greeted: false,
-        };
-        state.runners.insert(number, runner);
-        let runner = runner::Runner::new(Arc::clone(self), number, ours, received);
+        state.runners.insert(number, Runner::new(orders));
+        let runner = runner::Runner::new(Arc::clone(self), number, (ours, queue), received);
         self.common.tasks.spawn(runner.run());
         true
-    }
-}
-
-impl Runner {
-    fn tell(&self, order: Order) {
-        if let Err(error) = self.orders.try_send(order) {
-            // Its queue has room for all it can ever be told, so it has ended by itself.
-            tracing::debug!(%error, "a runner cannot be told");
-        }
-    }
-}
-
-impl State {
-    fn busy(&self) -> usize {
-        let busy = |runner: &&Runner| runner.attempt.is_some() && !runner.ending;
-        self.runners.values().filter(busy).count()
-    }
-
-    fn next_idle(&mut self) -> Option<(u64, Instant)> {
-        while let Some((number, since)) = self.idle.pop() {
-            if self.runners.get(&number).is_some_and(|runner| !runner.ending) {
-                return Some((number, since));
-            }
-        }
-        None
-    }
-
-    fn assign(&mut self, number: u64, task: Task) {
-        let Some(runner) = self.runners.get_mut(&number) else { return };
-        let attempt = task.attempt;
-        match runner.orders.try_send(Order::Run(Box::new(task))) {
-            Ok(()) => {
-                runner.attempt = Some(attempt);
-                self.running.insert(attempt, number);
-            }
-            Err(
-                mpsc::error::TrySendError::Full(order) | mpsc::error::TrySendError::Closed(order),
-            ) => {
-                // It is on its way out; another takes the task.
-                runner.ending = true;
-                if let Order::Run(task) = order {
-                    self.queue.push_front(*task);
-                }
-            }
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The server's end of one runner: hands it tasks, passes on what it reports, and tells what
 //! became of its task when it dies.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -9,22 +10,25 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use cov_core::error::Fault;
-use cov_core::frames::{self, Blob, Exit, FromRunner, Hello, Message as _};
+use cov_core::frames::{self, Blob, Exit, FromRunner, Hello, Message as _, ToRunner};
 use cov_core::ids::AttemptId;
 use rustix::net::RecvFlags;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::capture::{self, Files, Spool};
 use super::ends;
-use super::pool::Pool;
+use super::pace::{self, PATIENCE};
+use super::pool::{Departed, Pool, TakenBack};
+use super::queue::Queue;
 use super::wire::{self, Packed};
 use crate::{Event, Outcome, Task};
 
-/// A runner gets at most one task, the news of its end, and the news of its maker's end.
-pub(super) const ORDERS_MAX: usize = 4;
+/// A runner gets a task and those ahead of it, is told once of each that nobody wants any more, and
+/// of its own end and that of its maker.
+pub(super) const ORDERS_MAX: usize = 2 * pace::AHEAD_MAX + 8;
 
 /// How long a process may take from its start to its hello. It may have to import much first, on
 /// a busy machine.
@@ -34,6 +38,8 @@ const GREETING_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) enum Order {
     Run(Box<Task>),
+    /// Take back what the process has not taken.
+    TakeBack,
     /// The process, and all that it started, is gone.
     Exited(Exit),
     /// The process that would tell of its end is gone, and it with it.
@@ -53,19 +59,27 @@ pub(super) struct Runner {
     number: u64,
     stream: UnixStream,
     received: BytesMut,
+    queue: Queue,
     orders: mpsc::Receiver<Order>,
     connected: bool,
     greeted: bool,
     /// Until when it has to say hello.
     greets_by: Instant,
     is_late: bool,
-    current: Option<Current>,
+    /// What was put in its queue and has not ended: the one that it is at, and those after it.
+    handed: VecDeque<Handed>,
+    /// When the first of them came to be the first.
+    since: Instant,
+    /// What is to be put in its queue as soon as it fits, with its frame.
+    waiting: VecDeque<(Handed, Vec<u8>)>,
 }
 
-/// The task that the runner was sent.
+/// A task that the runner was handed.
 #[derive(Debug)]
-struct Current {
+struct Handed {
     attempt: AttemptId,
+    /// Whether it is of interest when its code begins.
+    timed: bool,
     begun: bool,
     spool: Spool,
     spilled: Vec<PathBuf>,
@@ -76,6 +90,8 @@ enum Input {
     Report(FromRunner),
     Disconnected,
     Late,
+    /// It is at its task for so long that what waits behind it had better go elsewhere.
+    Slow,
     Stopping,
 }
 
@@ -83,20 +99,24 @@ impl Runner {
     pub(super) fn new(
         pool: Arc<Pool>,
         number: u64,
-        stream: UnixStream,
+        (stream, queue): (UnixStream, Queue),
         orders: mpsc::Receiver<Order>,
     ) -> Self {
+        let now = Instant::now();
         Self {
             pool,
             number,
             stream,
             received: BytesMut::new(),
+            queue,
             orders,
             connected: true,
             greeted: false,
-            greets_by: Instant::now() + GREETING_MAX,
+            greets_by: now + GREETING_MAX,
             is_late: false,
-            current: None,
+            handed: VecDeque::new(),
+            since: now,
+            waiting: VecDeque::new(),
         }
     }
 
@@ -104,7 +124,8 @@ impl Runner {
     pub(super) async fn run(mut self) {
         loop {
             match self.next().await {
-                Input::Order(Order::Run(task)) => self.send(*task).await,
+                Input::Order(Order::Run(task)) => self.take_on(*task).await,
+                Input::Order(Order::TakeBack) => self.take_back().await,
                 Input::Order(Order::Exited(exit)) => {
                     self.drain().await;
                     return self.conclude(Some(exit)).await;
@@ -119,6 +140,11 @@ impl Runner {
                     self.is_late = true;
                     self.pool.kill_runner(self.number);
                 }
+                Input::Slow => {
+                    let surplus = self.pool.stumbled();
+                    self.take_back().await;
+                    self.not_begun(surplus).await;
+                }
                 Input::Stopping => return self.discard(),
             }
         }
@@ -131,32 +157,88 @@ impl Runner {
             input = read(&mut self.stream, &mut self.received), if self.connected => input,
             () = sleep_until(self.greets_by), if !self.greeted && !self.is_late => Input::Late,
             order = self.orders.recv() => order.map_or(Input::Stopping, Input::Order),
+            () = sleep_until(self.since + PATIENCE), if self.has_some_behind() => Input::Slow,
         }
     }
 
-    /// Hands the runner a task.
-    async fn send(&mut self, task: Task) {
-        let attempt = task.attempt;
+    fn has_some_behind(&self) -> bool {
+        self.handed.len() + self.waiting.len() > 1
+    }
+
+    async fn take_on(&mut self, task: Task) {
+        let (attempt, timed) = (task.attempt, task.timed);
         let spool = self.pool.common.spool(attempt);
-        let frame = match pack(task, spool.clone()).await {
+        match pack(task, spool.clone()).await {
             Ok((frame, spilled)) => {
-                self.current = Some(Current { attempt, begun: false, spool, spilled });
-                frame
+                let handed = Handed { attempt, timed, begun: false, spool, spilled };
+                self.waiting.push_back((handed, frame));
+                self.hand_over().await;
             }
             Err(message) => {
-                self.pool.runner_done(self.number);
+                self.pool.runner_spared(self.number, attempt);
                 let outcome = Outcome::Failed { fault: Fault::Executor, message };
-                return self.pool.common.report_end(attempt, outcome, <_>::default()).await;
+                self.pool.common.report_end(attempt, outcome, <_>::default()).await;
             }
-        };
-        let sent = tokio::select! {
-            biased;
-            () = self.pool.common.stopping.cancelled() => return,
-            sent = self.stream.write_all(&frame) => sent,
-        };
-        if let Err(error) = sent {
-            tracing::debug!(runner = self.number, %attempt, %error, "a task could not be handed over");
-            self.disconnect();
+        }
+    }
+
+    /// Puts in the runner's queue what fits.
+    async fn hand_over(&mut self) {
+        while let Some((handed, frame)) = self.waiting.front() {
+            let attempt = handed.attempt;
+            let put = match self.handed.is_empty() {
+                true => tokio::select! {
+                    biased;
+                    () = self.pool.common.stopping.cancelled() => return,
+                    put = self.queue.put(frame) => put.map(|()| true),
+                },
+                false => self.queue.try_put(frame),
+            };
+            match put {
+                Ok(true) => {
+                    if self.handed.is_empty() {
+                        self.since = Instant::now();
+                    }
+                    self.handed.extend(self.waiting.pop_front().map(|(handed, _)| handed));
+                }
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::debug!(runner = self.number, %attempt, %error, "a task could not be handed over");
+                    return self.disconnect();
+                }
+            }
+        }
+    }
+
+    /// Takes back what waits and what the runner has not taken from its queue; somebody else may
+    /// have it.
+    async fn take_back(&mut self) {
+        let mut attempts = Vec::new();
+        for frame in self.queue.take_back() {
+            attempts.extend(attempts_of(&frame));
+        }
+        let is_back = |handed: &Handed| attempts.contains(&handed.attempt.to_bits());
+        let (back, kept) = self.handed.drain(..).partition::<Vec<_>, _>(is_back);
+        self.handed.extend(kept);
+        let waiting = self.waiting.drain(..).map(|(handed, _)| handed);
+        let back: Vec<AttemptId> = back
+            .into_iter()
+            .chain(waiting)
+            .map(|handed| {
+                remove_all(handed.spilled);
+                handed.attempt
+            })
+            .collect();
+        let TakenBack { not_begun, killed } = self.pool.taken_back(self.number, &back);
+        for attempt in killed {
+            self.pool.common.report_end(attempt, Outcome::Killed, <_>::default()).await;
+        }
+        self.not_begun(not_begun).await;
+    }
+
+    async fn not_begun(&self, attempts: Vec<AttemptId>) {
+        for attempt in attempts {
+            self.pool.common.report(attempt, Event::NotBegun).await;
         }
     }
 
@@ -196,14 +278,17 @@ impl Runner {
     }
 
     async fn begin(&mut self, attempt: u64) {
-        let Some(current) = self.current_of(attempt) else { return };
+        let Some(current) = self.current(attempt) else { return };
         current.begun = true;
-        let attempt = current.attempt;
-        self.pool.common.report(attempt, Event::Begun).await;
+        if current.timed {
+            let attempt = current.attempt;
+            self.pool.common.report(attempt, Event::Begun).await;
+        }
     }
 
     async fn end(&mut self, attempt: u64, outcome: frames::Outcome, stdout: Blob, stderr: Blob) {
-        let Some(current) = self.current_of(attempt) else { return };
+        let Some(current) = self.current(attempt) else { return };
+        let attempt = current.attempt;
         let printed = (
             wire::payload(stdout, &current.spool.file(Spool::STDOUT)),
             wire::payload(stderr, &current.spool.file(Spool::STDERR)),
@@ -224,19 +309,23 @@ impl Runner {
             tracing::error!(runner = self.number, "a runner names a file that is not its own");
             return self.disconnect();
         };
-        if !self.pool.runner_done(self.number) {
+        let now = Instant::now();
+        let took = now - std::mem::replace(&mut self.since, now);
+        if !self.pool.runner_done(self.number, attempt, took) {
             // It is being killed; it need not wait for the end of the grace period.
             return self.pool.kill_runner(self.number);
         }
-        if let Some(current) = self.current.take() {
+        if let Some(current) = self.handed.pop_front() {
             remove_all(current.spilled);
-            self.pool.common.report_end(current.attempt, outcome, (stdout, stderr)).await;
         }
+        self.hand_over().await;
+        self.pool.common.report_end(attempt, outcome, (stdout, stderr)).await;
     }
 
-    fn current_of(&mut self, attempt: u64) -> Option<&mut Current> {
-        let current = self.current.as_mut();
-        current.filter(|current| current.attempt.to_bits() == attempt)
+    /// The task that the runner is at.
+    fn current(&mut self, attempt: u64) -> Option<&mut Handed> {
+        let first = self.handed.front_mut();
+        first.filter(|handed| handed.attempt.to_bits() == attempt)
     }
 
     /// Takes what the runner sent before it died. Whoever could send more is gone, so what can be
@@ -270,9 +359,8 @@ impl Runner {
     /// it went.
     async fn conclude(&mut self, exit: Option<Exit>) {
         let Some(departed) = self.pool.runner_gone(self.number) else { return };
-        self.pool.common.count_end(&self.pool.kind, departed);
+        self.pool.common.count_end(&self.pool.kind, &departed);
         let files = Files::of(&self.pool.common.options.run_dir, self.number);
-        let current = self.current.take();
         if let Some(exit) = exit
             && !self.greeted
             && !departed.killed
@@ -285,19 +373,21 @@ impl Runner {
             tracing::error!(runner = self.number, message);
             self.pool.without_runner(&message).await;
         }
-        let begun = current.as_ref().is_some_and(|current| current.begun);
-        if let Some(current) = current {
-            remove_all(current.spilled);
+        let begun = self.handed.front().is_some_and(|first| first.begun);
+        self.discard();
+        let Departed { mut tasks, unwanted, killed } = departed;
+        let first = if begun || killed { tasks.pop_front() } else { None };
+        let (ended, not_begun) = tasks.iter().partition(|task| unwanted.contains(task));
+        self.not_begun(not_begun).await;
+        let ended: Vec<AttemptId> = ended;
+        for attempt in ended {
+            self.pool.common.report_end(attempt, Outcome::Killed, <_>::default()).await;
         }
-        let Some(attempt) = departed.attempt else { return files.remove() };
-        if !begun && !departed.killed {
-            files.remove();
-            return self.pool.common.report(attempt, Event::NotBegun).await;
-        }
+        let Some(attempt) = first else { return files.remove() };
         let spool = self.pool.common.spool(attempt);
         let collect = move || files.collect(&spool);
         let printed = tokio::task::spawn_blocking(collect).await.unwrap_or_default();
-        let outcome = match departed.killed {
+        let outcome = match killed {
             true => Outcome::Killed,
             false => Outcome::Failed {
                 fault: Fault::Runner,
@@ -308,9 +398,8 @@ impl Runner {
     }
 
     fn discard(&mut self) {
-        if let Some(current) = self.current.take() {
-            remove_all(current.spilled);
-        }
+        let waiting = self.waiting.drain(..).map(|(handed, _)| handed);
+        self.handed.drain(..).chain(waiting).for_each(|handed| remove_all(handed.spilled));
     }
 }
 
@@ -343,12 +432,20 @@ async fn pack(task: Task, spool: Spool) -> Result<(Vec<u8>, Vec<PathBuf>), Strin
     };
     let Packed { task, spilled } =
         packed.map_err(|error| format!("The task's inputs could not be laid down: {error}"))?;
-    match frames::ToRunner::Run(vec![task]).to_frame() {
+    match ToRunner::Run(vec![task]).to_frame() {
         Ok(frame) => Ok((frame, spilled)),
         Err(error) => {
             remove_all(spilled);
             Err(format!("The task does not fit a frame: {error}"))
         }
+    }
+}
+
+/// The wire forms of the attempts in a frame that was put in the queue.
+fn attempts_of(frame: &[u8]) -> Vec<u64> {
+    match ToRunner::from_frame(frame) {
+        Ok(Some((ToRunner::Run(tasks), _))) => tasks.iter().map(|task| task.attempt).collect(),
+        Ok(None) | Err(_) => Vec::new(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Executors, run with a real Python: `COV_TEST_PYTHON` names it, else `python3` on PATH.
 
 #[cfg(test)]
+mod ahead;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod conformance;

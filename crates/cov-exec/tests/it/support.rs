@@ -145,6 +145,7 @@ pub(crate) fn call(function: &str, args: &[&str]) -> Task {
         args: args.map(|(text, node)| (NodeId(node), archive(pickled_text(text)))).collect(),
         kwargs: Vec::new(),
         work_dir: None,
+        timed: true,
     }
 }
 

@@ -2,13 +2,16 @@
 //! process as a whole, as far as a program can: working directory and streams.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::io::{self, IoSliceMut, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use cov_core::frames::{self, FromRunner, Hello, Message as _, Outcome, Task, ToRunner};
 use cov_core::ids::{AttemptId, NodeId};
+use rustix::io::Errno;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use super::capture::Capture;
 use super::context::{self, Context};
@@ -46,7 +49,12 @@ struct Runner<'a> {
     electrons: Electrons,
     settings: &'a Settings,
     stream: UnixStream,
+    /// Where tasks come from: the queue that the server attached to its first byte, if it did;
+    /// otherwise the stream.
+    queue: Option<OwnedFd>,
     received: Vec<u8>,
+    /// What is to be told with what comes next.
+    unsent: Vec<u8>,
     capture: Capture,
     folder: PathBuf,
 }
@@ -56,7 +64,8 @@ impl<'a> Runner<'a> {
         let stream = take_stdin()?;
         let capture = Capture::open(settings)?;
         let folder = std::env::current_dir()?;
-        Ok(Self { electrons, settings, stream, received: Vec::new(), capture, folder })
+        let (received, unsent) = (Vec::new(), Vec::new());
+        Ok(Self { electrons, settings, stream, queue: None, received, unsent, capture, folder })
     }
 
     fn serve(mut self) -> io::Result<()> {
@@ -67,10 +76,23 @@ impl<'a> Runner<'a> {
             cloudpickle: String::new(),
             covalent: String::new(),
         }))?;
-        while let Some(ToRunner::Run(tasks)) = self.receive()? {
+        (self.queue, self.received) = first_bytes(&self.stream)?;
+        while let Some(ToRunner::Run(tasks)) = self.next()? {
             tasks.iter().try_for_each(|task| self.run(task))?;
         }
         Ok(())
+    }
+
+    /// The next message; `None` when the server is gone. If one is there already, the begin of its
+    /// task is told with the end of the last one.
+    fn next(&mut self) -> io::Result<Option<ToRunner>> {
+        if self.received.is_empty() {
+            self.read(RecvFlags::DONTWAIT)?;
+        }
+        if self.received.is_empty() {
+            self.flush()?;
+        }
+        self.receive()
     }
 
     fn run(&mut self, task: &Task) -> io::Result<()> {
@@ -89,33 +111,69 @@ impl<'a> Runner<'a> {
             writeln!(io::stderr(), "{message}").ok();
         }
         let (stdout, stderr) = self.capture.take(self.settings, attempt)?;
-        self.send(&FromRunner::Ended { attempt, outcome, stdout, stderr })
+        let ended = FromRunner::Ended { attempt, outcome, stdout, stderr };
+        self.unsent.extend(ended.to_frame().map_err(io::Error::other)?);
+        Ok(())
     }
 
     fn send(&mut self, message: &FromRunner) -> io::Result<()> {
-        let frame = message.to_frame().map_err(io::Error::other)?;
-        self.stream.write_all(&frame)
+        self.unsent.extend(message.to_frame().map_err(io::Error::other)?);
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.write_all(&self.unsent)?;
+        self.unsent.clear();
+        Ok(())
     }
 
     /// The next message; `None` when the server is gone.
     fn receive(&mut self) -> io::Result<Option<ToRunner>> {
-        let mut chunk = [0; READ_BYTES];
         loop {
             let message = ToRunner::from_frame(&self.received).map_err(io::Error::other)?;
             if let Some((message, used)) = message {
                 self.received.drain(..used);
                 return Ok(Some(message));
             }
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return Ok(None),
-                Ok(count) => {
-                    self.received.extend_from_slice(chunk.get(..count).unwrap_or_default())
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            if self.read(RecvFlags::empty())? == Some(0) {
+                return Ok(None);
             }
         }
     }
+
+    /// Reads what comes next; returns how much, or nothing if nothing is there.
+    fn read(&mut self, flags: RecvFlags) -> io::Result<Option<usize>> {
+        // A message of the queue that did not fit would be cut off.
+        let mut chunk = [0; READ_BYTES];
+        let source = self.queue.as_ref().map_or(self.stream.as_fd(), |queue| queue.as_fd());
+        match rustix::net::recv(source, &mut chunk[..], flags) {
+            Ok((count, _)) => {
+                self.received.extend_from_slice(chunk.get(..count).unwrap_or_default());
+                Ok(Some(count))
+            }
+            Err(Errno::INTR | Errno::AGAIN) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Waits for what comes first on the connection: a byte with the queue of tasks attached to it, or,
+/// from whoever keeps none, the first of the tasks.
+fn first_bytes(stream: &UnixStream) -> io::Result<(Option<OwnedFd>, Vec<u8>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0; 1];
+    let mut parts = [IoSliceMut::new(&mut byte)];
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    let received = rustix::io::retry_on_intr(|| {
+        rustix::net::recvmsg(stream, &mut parts, &mut ancillary, flags)
+    })?;
+    let queue = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    let count = if queue.is_some() { 0 } else { received.bytes };
+    Ok((queue, byte.get(..count).unwrap_or_default().to_vec()))
 }
 
 /// Takes the connection, and gives tasks a standard input that is empty.
