@@ -198,7 +198,7 @@ pub struct Load {
     pub dispatches: usize,
     /// Electrons that wait for a slot.
     pub queued: usize,
-    /// Attempts that are under way.
+    /// Attempts that are under way, and those that runners have at hand because tasks are quick.
     pub running: usize,
     /// How many may be.
     pub slots: usize,

@@ -22,7 +22,7 @@ use super::capture::{self, Files, Spool};
 use super::ends;
 use super::pace::{self, PATIENCE};
 use super::pool::{Departed, Pool, TakenBack};
-use super::queue::Queue;
+use super::queue::{MESSAGE_BYTES_MAX, Queue};
 use super::wire::{self, Packed};
 use crate::{Event, Outcome, Task};
 
@@ -70,6 +70,8 @@ pub(super) struct Runner {
     handed: VecDeque<Handed>,
     /// When the first of them came to be the first.
     since: Instant,
+    /// Until when those behind it may wait for it.
+    patient_until: Instant,
     /// What is to be put in its queue as soon as it fits, with its frame.
     waiting: VecDeque<(Handed, Vec<u8>)>,
 }
@@ -80,6 +82,8 @@ struct Handed {
     attempt: AttemptId,
     /// Whether it is of interest when its code begins.
     timed: bool,
+    /// Whether it travels in several messages.
+    long: bool,
     begun: bool,
     spool: Spool,
     spilled: Vec<PathBuf>,
@@ -116,6 +120,7 @@ impl Runner {
             is_late: false,
             handed: VecDeque::new(),
             since: now,
+            patient_until: now,
             waiting: VecDeque::new(),
         }
     }
@@ -141,6 +146,8 @@ impl Runner {
                     self.pool.kill_runner(self.number);
                 }
                 Input::Slow => {
+                    // What it has just taken cannot be taken back, and its end is about to be told.
+                    self.patient_until = Instant::now() + PATIENCE;
                     let surplus = self.pool.stumbled();
                     self.take_back().await;
                     self.not_begun(surplus).await;
@@ -157,7 +164,7 @@ impl Runner {
             input = read(&mut self.stream, &mut self.received), if self.connected => input,
             () = sleep_until(self.greets_by), if !self.greeted && !self.is_late => Input::Late,
             order = self.orders.recv() => order.map_or(Input::Stopping, Input::Order),
-            () = sleep_until(self.since + PATIENCE), if self.has_some_behind() => Input::Slow,
+            () = sleep_until(self.patient_until), if self.has_some_behind() => Input::Slow,
         }
     }
 
@@ -170,7 +177,8 @@ impl Runner {
         let spool = self.pool.common.spool(attempt);
         match pack(task, spool.clone()).await {
             Ok((frame, spilled)) => {
-                let handed = Handed { attempt, timed, begun: false, spool, spilled };
+                let long = frame.len() > MESSAGE_BYTES_MAX;
+                let handed = Handed { attempt, timed, long, begun: false, spool, spilled };
                 self.waiting.push_back((handed, frame));
                 self.hand_over().await;
             }
@@ -182,9 +190,16 @@ impl Runner {
         }
     }
 
+    /// Whether the queue may hold the rest of a long frame, which nothing must follow or tear.
+    fn is_in_pieces(&self) -> bool {
+        self.handed.front().is_some_and(|first| first.long && !first.begun)
+    }
+
     /// Puts in the runner's queue what fits.
     async fn hand_over(&mut self) {
-        while let Some((handed, frame)) = self.waiting.front() {
+        while !self.is_in_pieces()
+            && let Some((handed, frame)) = self.waiting.front()
+        {
             let attempt = handed.attempt;
             let put = match self.handed.is_empty() {
                 true => tokio::select! {
@@ -197,7 +212,7 @@ impl Runner {
             match put {
                 Ok(true) => {
                     if self.handed.is_empty() {
-                        self.since = Instant::now();
+                        self.begin_to_wait();
                     }
                     self.handed.extend(self.waiting.pop_front().map(|(handed, _)| handed));
                 }
@@ -213,10 +228,8 @@ impl Runner {
     /// Takes back what waits and what the runner has not taken from its queue; somebody else may
     /// have it.
     async fn take_back(&mut self) {
-        let mut attempts = Vec::new();
-        for frame in self.queue.take_back() {
-            attempts.extend(attempts_of(&frame));
-        }
+        let frames = if self.is_in_pieces() { Vec::new() } else { self.queue.take_back() };
+        let attempts: Vec<u64> = frames.iter().flat_map(|frame| attempts_of(frame)).collect();
         let is_back = |handed: &Handed| attempts.contains(&handed.attempt.to_bits());
         let (back, kept) = self.handed.drain(..).partition::<Vec<_>, _>(is_back);
         self.handed.extend(kept);
@@ -284,6 +297,7 @@ impl Runner {
             let attempt = current.attempt;
             self.pool.common.report(attempt, Event::Begun).await;
         }
+        self.hand_over().await;
     }
 
     async fn end(&mut self, attempt: u64, outcome: frames::Outcome, stdout: Blob, stderr: Blob) {
@@ -309,8 +323,7 @@ impl Runner {
             tracing::error!(runner = self.number, "a runner names a file that is not its own");
             return self.disconnect();
         };
-        let now = Instant::now();
-        let took = now - std::mem::replace(&mut self.since, now);
+        let took = self.begin_to_wait();
         if !self.pool.runner_done(self.number, attempt, took) {
             // It is being killed; it need not wait for the end of the grace period.
             return self.pool.kill_runner(self.number);
@@ -320,6 +333,13 @@ impl Runner {
         }
         self.hand_over().await;
         self.pool.common.report_end(attempt, outcome, (stdout, stderr)).await;
+    }
+
+    /// The runner goes on to its next task. Returns how long it was at the last one.
+    fn begin_to_wait(&mut self) -> Duration {
+        let now = Instant::now();
+        self.patient_until = now + PATIENCE;
+        now - std::mem::replace(&mut self.since, now)
     }
 
     /// The task that the runner is at.

@@ -7,7 +7,7 @@ use cov_core::error::Fault;
 use cov_core::ids::AttemptId;
 use cov_exec::{Event, Executor as _, Lane, Outcome};
 
-use crate::support::{Bench, Line, begin_of, completed, failed, task};
+use crate::support::{Bench, Line, begin_of, call, completed, failed, task};
 
 /// Enough for an executor to have found out that tasks are quick.
 const WARM_UP: usize = 100;
@@ -146,6 +146,8 @@ async fn a_task_that_waits_behind_another_is_killed_alone() {
     while result.is_none() || !is_over {
         let report = bench.next().await;
         match report.event {
+            // It was about to be taken back when the long one ended.
+            Event::Begun => assert_eq!(report.attempt, unwanted_attempt),
             Event::NotBegun => is_over = true,
             Event::Ended(ending) if report.attempt == unwanted_attempt => {
                 assert!(matches!(ending.outcome, Outcome::Killed), "{:?}", ending.outcome);
@@ -156,4 +158,36 @@ async fn a_task_that_waits_behind_another_is_killed_alone() {
         }
     }
     assert_eq!(result.as_deref(), Some("7"));
+}
+
+#[tokio::test]
+async fn a_task_that_travels_in_pieces_arrives_whole_whatever_happens_behind_it() {
+    const LENGTH: usize = 300_000;
+    let mut bench = quick_bench().await;
+    let long = "x".repeat(LENGTH);
+    for _ in 0..20 {
+        let large = call("builtins len", &[&long]);
+        let large_attempt = large.attempt;
+        let behind: Vec<_> = (0..2).map(|_| task("result = 2")).collect();
+        let mut waiting: Vec<AttemptId> = behind.iter().map(|task| task.attempt).collect();
+        let unwanted = waiting[1];
+        bench.executor.submit(large).await.unwrap();
+        for task in behind {
+            bench.executor.submit(task).await.unwrap();
+        }
+        bench.executor.kill(unwanted).await;
+        waiting.push(large_attempt);
+        while !waiting.is_empty() {
+            let report = bench.next().await;
+            match report.event {
+                Event::Begun => continue,
+                Event::Ended(ending) if report.attempt == large_attempt => {
+                    assert_eq!(completed(ending).object_string, LENGTH.to_string());
+                }
+                Event::Ended(_) | Event::NotBegun => {}
+                other => panic!("{other:?}"),
+            }
+            waiting.retain(|attempt| *attempt != report.attempt);
+        }
+    }
 }

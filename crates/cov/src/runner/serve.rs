@@ -53,6 +53,8 @@ struct Runner<'a> {
     /// otherwise the stream.
     queue: Option<OwnedFd>,
     received: Vec<u8>,
+    /// Where it is read to. A message of the queue that did not fit would be cut off.
+    chunk: Vec<u8>,
     /// What is to be told with what comes next.
     unsent: Vec<u8>,
     capture: Capture,
@@ -64,8 +66,9 @@ impl<'a> Runner<'a> {
         let stream = take_stdin()?;
         let capture = Capture::open(settings)?;
         let folder = std::env::current_dir()?;
-        let (received, unsent) = (Vec::new(), Vec::new());
-        Ok(Self { electrons, settings, stream, queue: None, received, unsent, capture, folder })
+        let (received, chunk, unsent) = (Vec::new(), vec![0; READ_BYTES], Vec::new());
+        let queue = None;
+        Ok(Self { electrons, settings, stream, queue, received, chunk, unsent, capture, folder })
     }
 
     fn serve(mut self) -> io::Result<()> {
@@ -143,12 +146,10 @@ impl<'a> Runner<'a> {
 
     /// Reads what comes next; returns how much, or nothing if nothing is there.
     fn read(&mut self, flags: RecvFlags) -> io::Result<Option<usize>> {
-        // A message of the queue that did not fit would be cut off.
-        let mut chunk = [0; READ_BYTES];
         let source = self.queue.as_ref().map_or(self.stream.as_fd(), |queue| queue.as_fd());
-        match rustix::net::recv(source, &mut chunk[..], flags) {
+        match rustix::net::recv(source, self.chunk.as_mut_slice(), flags) {
             Ok((count, _)) => {
-                self.received.extend_from_slice(chunk.get(..count).unwrap_or_default());
+                self.received.extend_from_slice(self.chunk.get(..count).unwrap_or_default());
                 Ok(Some(count))
             }
             Err(Errno::INTR | Errno::AGAIN) => Ok(None),
