@@ -113,14 +113,14 @@ async fn what_a_left_child_prints_is_not_given_to_the_next_task() {
 }
 
 #[tokio::test]
-async fn a_runner_holds_its_own_connection_and_no_other_socket() {
+async fn a_runner_holds_its_connection_and_its_queue_and_no_other_socket() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut bench = Bench::new(1);
     let source = "import os\nfds = os.listdir('/proc/self/fd')\n\
                   links = [os.readlink(f'/proc/self/fd/{fd}') for fd in fds if os.path.exists(f'/proc/self/fd/{fd}') \
                   or os.path.islink(f'/proc/self/fd/{fd}')]\n\
                   result = sum(link.startswith('socket:') for link in links)";
-    assert_eq!(bench.eval(source).await, "1");
+    assert_eq!(bench.eval(source).await, "2");
     let source = "import subprocess, sys\n\
                   look = 'import os; print(sum(os.readlink(f\"/proc/self/fd/{n}\").startswith(\"socket:\") for n in range(3, 64) if os.path.islink(f\"/proc/self/fd/{n}\")))'\n\
                   result = subprocess.run([sys.executable, '-c', look], capture_output=True, text=True).stdout";
