@@ -28,7 +28,7 @@ pub(crate) async fn register(
     names: Vec<(NodeId, Staged)>,
 ) -> Result<Registered, Error> {
     let (manifest, graph) = check(manifest, shared.options.nodes_max).await?;
-    let beside = TakenOver { changes: kept(names), ..TakenOver::default() };
+    let beside = TakenOver { changes: kept(&*shared.contents, names), ..TakenOver::default() };
     register_with(shared, manifest, &graph, beside).await
 }
 

@@ -235,6 +235,10 @@ impl<S: Contents> Contents for Faulty<S> {
         self.faults.check(Operation::Fetch)?;
         self.inner.holds(content).await
     }
+
+    fn let_go(&self, content: &ContentId) {
+        self.inner.let_go(content);
+    }
 }
 
 #[derive(Debug)]

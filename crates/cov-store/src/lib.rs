@@ -314,6 +314,10 @@ pub trait Contents: Debug + Send + Sync + 'static {
     /// # Errors
     /// The store is unavailable.
     async fn holds(&self, content: &ContentId) -> Result<bool, Error>;
+
+    /// One who staged `content` will not name it. Who stages the same content several times for one
+    /// dispatch lets go all but one: a commit serves a dispatch once.
+    fn let_go(&self, content: &ContentId);
 }
 
 /// Takes in one content, chunk by chunk. Dropping it discards what was written.

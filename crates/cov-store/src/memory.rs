@@ -148,4 +148,8 @@ impl Contents for MemoryStore {
     async fn holds(&self, content: &ContentId) -> Result<bool, Error> {
         Ok(self.state().small.contains_key(content) || self.holder.holds(content))
     }
+
+    fn let_go(&self, content: &ContentId) {
+        self.holder.pins().unpin(content);
+    }
 }

@@ -103,6 +103,11 @@ impl Pins {
         self.release(served.iter().map(|(_, id)| id));
     }
 
+    /// A holder of `id` has no use for it.
+    pub(crate) fn unpin(&self, id: &ContentId) {
+        self.release(std::iter::once(id));
+    }
+
     /// One holder of each is served.
     fn release<'a>(&self, ids: impl Iterator<Item = &'a ContentId>) {
         let mut state = self.state();

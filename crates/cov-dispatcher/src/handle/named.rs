@@ -1,11 +1,13 @@
 //! Manifests whose long names came ahead of them: the store has the names, and the manifest their
 //! beginnings. Reads no manifest.
 
+use std::collections::HashSet;
+
 use cov_core::asset::{AssetAddress, AssetKey};
 use cov_core::ids::{DispatchId, NodeId};
 use cov_core::manifest::Manifest;
 use cov_store::model::Change;
-use cov_store::{ContentWriter, Staged};
+use cov_store::{ContentWriter, Contents, Staged};
 
 use crate::handle::{Handle, Registered};
 use crate::{Error, redispatch, registration};
@@ -45,15 +47,20 @@ impl Handle {
         reuse: bool,
     ) -> Result<Registered, Error> {
         self.check_open()?;
-        let outcome =
-            redispatch::redispatch(self.shared(), earlier, manifest, reuse, kept(names)).await;
+        let names = kept(&*self.shared().contents, names);
+        let outcome = redispatch::redispatch(self.shared(), earlier, manifest, reuse, names).await;
         self.explain_missing(earlier, outcome).await
     }
 }
 
-/// The changes that make names of nodes assets of theirs.
-pub(crate) fn kept(names: Vec<(NodeId, Staged)>) -> Vec<Change> {
+/// The changes that make names of nodes assets of theirs. Nodes with the same argument have the same
+/// name: what was staged for all of them but one is let go.
+pub(crate) fn kept(contents: &dyn Contents, names: Vec<(NodeId, Staged)>) -> Vec<Change> {
+    let mut seen = HashSet::new();
     let kept = |(node, Staged { content, small })| {
+        if small.is_none() && !seen.insert(content.id) {
+            contents.let_go(&content.id);
+        }
         let address = AssetAddress::of_node(node, AssetKey::Name);
         Change::Asset { address, content, small }
     };

@@ -223,4 +223,8 @@ impl Contents for SqliteStore {
             false => self.files.holds(*content).await,
         }
     }
+
+    fn let_go(&self, content: &ContentId) {
+        self.files.pins().unpin(content);
+    }
 }

@@ -232,4 +232,12 @@ impl Contents for Tap {
     async fn holds(&self, content: &ContentId) -> Result<bool, Error> {
         pass!(self, contents.holds(content))
     }
+
+    fn let_go(&self, content: &ContentId) {
+        if let Ok(inner) = self.inner.try_read()
+            && let Some(inner) = &*inner
+        {
+            inner.contents.let_go(content);
+        }
+    }
 }
