@@ -257,6 +257,9 @@ impl Machine<'_> {
     fn not_begun(&mut self, id: NodeId, attempt: AttemptId) -> Result<(), Reject> {
         let kill = self.present_attempt(id, attempt)?;
         self.drop_built(id);
+        if let Some(node) = self.dispatch.nodes.get_mut(id.index()) {
+            node.state.started_at = None;
+        }
         match kill {
             Some(KillReason::Cancel) => self.set_end(id, End::Cancelled, None),
             Some(KillReason::Timeout) | None => self.make_ready(id),
