@@ -78,7 +78,10 @@ fn a_builder_that_never_began_has_its_child_cancelled() {
     let (node, attempt) = (NodeId(0), AttemptId::new(1, 1));
     let effects = bench.ok(Event::NotBegun { node, attempt });
     assert_eq!(effects, [Effect::CancelChild { child: id("child") }, enqueue(0)]);
+    let state = bench.dispatch.node_state(node).unwrap();
+    assert_eq!(state.started_at, None, "what never began has not started");
     bench.run(0);
+    assert!(bench.dispatch.node_state(node).unwrap().started_at.is_some());
     assert_eq!(bench.end(0, Outcome::Completed), [Effect::ImportChild { node }]);
 }
 
