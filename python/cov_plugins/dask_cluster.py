@@ -37,6 +37,9 @@ _LINGER_STEP_S = 0.004
 _LINGER_PART = 4
 _BATCH_TASKS_MAX = 256
 _BATCH_BYTES_MAX = 16 * 1024 * 1024
+# What Dask says of a future whose task will not run again by itself.
+_FAILED = ("error", "cancelled")
+_OVER = ("finished", *_FAILED)
 
 
 class Cluster:
@@ -292,16 +295,19 @@ class Cluster:
             jobs, self._done = self._done, []
             jobs = [job for job in jobs if job.attempt.number in self.jobs]
             finished = [job for job in jobs if job.future.status == "finished"]
+            lost = [job for job in jobs if job.future.status not in _OVER]
             for job in jobs:
-                if job.future.status in ("error", "cancelled"):
+                if job.future.status in _FAILED:
                     await self._failed(client, job)
             answers = await _gathered(client, finished)
             for job in finished:
                 if job.key in answers:
                     self._end(job, dask_job.ending_of(answers[job.key]))
                 else:
-                    # Its worker died with it, and another makes it again.
-                    self._watch(client, job, job.future)
+                    lost.append(job)
+            for job in lost:
+                # Its worker died with the answer, and another makes it again.
+                self._watch(client, job, job.future)
             self._release(client, finished)
 
     async def _linger(self) -> None:
@@ -378,11 +384,17 @@ def _batches(jobs: List[Job]) -> Iterable[List[Job]]:
 
 
 async def _gathered(client: Any, jobs: List[Job]) -> Dict[str, Any]:
-    if not jobs:
-        return {}
+    """The answers that are still there. Waits for no other: a client's own `gather` does."""
     futures = {job.key: job.future for job in jobs}
-    answers = await client.gather(futures, errors="skip", asynchronous=True)
-    return dict(answers)
+    while futures:
+        response = await client.scheduler.gather(keys=list(futures))
+        if response["status"] == "OK":
+            return dict(response["data"])
+        for key in response["keys"]:
+            # The scheduler tells again when the task has been made anew.
+            futures.pop(key)._state.reset()
+            client._send_to_scheduler({"op": "report-key", "key": key})
+    return {}
 
 
 def _future(client: Any, key: str) -> Any:

@@ -18,6 +18,7 @@ mod tests {
 
     use cov_core::asset::AssetKey;
     use cov_core::status::Status;
+    use cov_core::time::Timestamp;
     use serde_json::Value;
 
     use super::*;
@@ -54,6 +55,20 @@ mod tests {
         };
         assert_eq!(words("AssetKey"), AssetKey::ALL.map(AssetKey::as_str));
         assert_eq!(words("Status"), Status::ALL.map(Status::as_str));
+    }
+
+    #[test]
+    fn times_are_of_every_day_there_is_and_of_no_other() {
+        let pattern = described()["components"]["schemas"]["Time"]["pattern"].clone();
+        let time = regex::Regex::new(pattern.as_str().unwrap()).unwrap();
+        for year in [1000, 1900, 2000, 2023, 2024, 2026, 2100, 9998] {
+            for (month, day) in (0..14).flat_map(|month| (0..33).map(move |day| (month, day))) {
+                let text = format!("{year:04}-{month:02}-{day:02}T23:59:59.000001");
+                let read = text.parse::<Timestamp>();
+                assert_eq!(time.is_match(&text), read.is_ok(), "{text}");
+                assert!(read.is_err() || read.unwrap().to_string() == text, "{text}");
+            }
+        }
     }
 
     #[test]
