@@ -8,11 +8,10 @@ name, and a module may be edited between two dispatches.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import sys
 from collections import OrderedDict
-from typing import Collection, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 # Sets of folders whose modules are kept loaded.
 _KEPT_MAX = 16
@@ -51,18 +50,17 @@ def importable(folders: Sequence[str]) -> Iterator[None]:
         yield
         return
     loaded = _kept.pop(key, None)
-    others: Collection[str] = frozenset(sys.modules)
+    others: Optional[_Others] = _Others()
     if loaded is None or not loaded.is_current():
         # Somebody may have imported modules from there on another way.
-        loaded, others = _Loaded(), ()
-    importlib.invalidate_caches()
+        loaded, others = _Loaded(), None
+    _forget_listings(key)
     sys.path[:0] = key
     sys.modules.update(loaded.modules)  # type: ignore[arg-type]
     try:
         yield
     finally:
-        # There are thousands of modules, and looking at each is dear: only at those that came.
-        came = [(name, module) for name, module in _all() if name not in others]
+        came = _all() if others is None else others.followed_by()
         loaded.keep({name: module for name, module in came if _is_below(module, key)})
         for name in loaded.modules:
             sys.modules.pop(name, None)
@@ -72,6 +70,36 @@ def importable(folders: Sequence[str]) -> Iterator[None]:
         _kept[key] = loaded
         while len(_kept) > _KEPT_MAX:
             _kept.popitem(last=False)
+
+
+class _Others:
+    """The modules that are there before a task. Thousands, so that looking at each is dear."""
+
+    def __init__(self) -> None:
+        self._count = len(sys.modules)
+        self._last = next(reversed(sys.modules))
+
+    def followed_by(self) -> List[Tuple[str, object]]:
+        """The modules that came since then; all, if that cannot be told."""
+        came: List[Tuple[str, object]] = []
+        # What comes, comes last.
+        for name in reversed(list(sys.modules)):
+            if name == self._last:
+                break
+            came.append((name, sys.modules.get(name)))
+        return came if self._count + len(came) == len(sys.modules) else _all()
+
+
+def _forget_listings(folders: Tuple[str, ...]) -> None:
+    """Has what was added to these folders a moment ago be found."""
+    for place, finder in list(sys.path_importer_cache.items()):
+        if not place.startswith(folders):
+            continue
+        if finder is None:
+            # It was not there when Python last looked.
+            sys.path_importer_cache.pop(place, None)
+        elif hasattr(finder, "invalidate_caches"):
+            finder.invalidate_caches()
 
 
 def _all() -> List[Tuple[str, object]]:

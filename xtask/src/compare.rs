@@ -187,7 +187,10 @@ fn plan(options: &Options) -> anyhow::Result<Plan> {
 /// Our programs, as they are released, and the peer program in Rust.
 fn build() -> anyhow::Result<()> {
     let mut command = Command::new(env!("CARGO"));
-    command.args(["build", "--release", "--locked", "--workspace", "--all-features", "--bins"]);
+    command.args(["build", "--release", "--locked", "--all-features", "--bins"]);
+    for package in ["cov-server", "cov-cli", "cov-benches"] {
+        command.args(["--package", package]);
+    }
     command.args(["--example", "compare_peer"]).current_dir(repo::root());
     run::logged("compare build", &mut command).map(|_log| ())
 }

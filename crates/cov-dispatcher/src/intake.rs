@@ -58,7 +58,7 @@ pub struct Intake {
     /// The bodies to come, the next one first.
     bodies: VecDeque<ManifestAsset>,
     /// Contents that the dispatch waits for.
-    awaited: HashMap<(Sha1Digest, u64), AssetAddress>,
+    awaited: HashMap<(Sha1Digest, u64), Awaiting>,
     current: Option<Incoming>,
     /// Changes that are not durable yet; the registration is the first of them, or durable.
     step: Vec<Change>,
@@ -66,6 +66,14 @@ pub struct Intake {
     is_new: bool,
     /// What becomes of the dispatch, with the last step.
     outcome: Option<Box<Outcome>>,
+}
+
+/// Who waits for a content.
+#[derive(Debug, Clone, Copy)]
+struct Awaiting {
+    /// The first asset of them.
+    address: AssetAddress,
+    has_others: bool,
 }
 
 /// One body on its way in.
@@ -164,7 +172,7 @@ fn check_sizes(shared: &Shared, manifest: &Manifest) -> Result<(), Error> {
 }
 
 /// What a registration waits for, each content once.
-fn awaited_of(changes: &[Change]) -> HashMap<(Sha1Digest, u64), AssetAddress> {
+fn awaited_of(changes: &[Change]) -> HashMap<(Sha1Digest, u64), Awaiting> {
     let Some(Change::Register(registration)) = changes.first() else { return HashMap::new() };
     let awaited = registration.assets.iter().filter_map(|(address, state)| match state {
         AssetState::Awaited(announced) => Some((*address, *announced)),
@@ -189,9 +197,16 @@ async fn below(handle: &Handle, at: &ParentNode, changes: &mut [Change]) -> Resu
 
 fn by_content(
     awaited: impl Iterator<Item = (AssetAddress, Announced)>,
-) -> HashMap<(Sha1Digest, u64), AssetAddress> {
-    let named = |(address, Announced { size, sha1 })| Some(((sha1?, size), address));
-    awaited.filter_map(named).collect()
+) -> HashMap<(Sha1Digest, u64), Awaiting> {
+    let mut found: HashMap<_, Awaiting> = HashMap::new();
+    for (address, Announced { size, sha1 }) in awaited {
+        let Some(sha1) = sha1 else { continue };
+        let entry = found.entry((sha1, size));
+        entry
+            .and_modify(|awaiting| awaiting.has_others = true)
+            .or_insert(Awaiting { address, has_others: false });
+    }
+    found
 }
 
 impl Intake {
@@ -356,10 +371,14 @@ impl Intake {
     async fn keep(&mut self, staged: Staged) -> Result<(), Error> {
         let Staged { content, small } = staged;
         let ContentRef { sha1, size, .. } = content;
-        let Some(address) = self.awaited.remove(&(sha1, size)) else { return Ok(()) };
+        let Some(Awaiting { address, has_others }) = self.awaited.remove(&(sha1, size)) else {
+            return Ok(());
+        };
         self.step_bytes += small.as_ref().map_or(0, Bytes::len);
         self.step.push(Change::Asset { address, content, small });
-        self.step.push(Change::Fulfil { content });
+        if has_others {
+            self.step.push(Change::Fulfil { content });
+        }
         if self.step_bytes >= STEP_BYTES_MAX
             && let Some(dispatch) = self.commit().await?
         {

@@ -18,6 +18,7 @@ use crate::fault::{corrupt, from_sql, internal};
 use crate::files::Files;
 use crate::model::ChangeSet;
 use batch::Batch;
+use statements::Inserted;
 use triggers::Refusal;
 
 impl SqliteStore {
@@ -94,9 +95,10 @@ async fn write(
     statements::insert_dispatches(connection, batch).await?;
     batch.check()?;
     triggers::put_decisions(connection, &batch.firings, Refusal::Report).await?;
-    let in_files = statements::insert_contents(connection, batch).await?;
+    let Inserted { rows: mut contents, in_files } =
+        statements::insert_contents(connection, batch).await?;
     check_files(files, in_files).await?;
-    let contents = statements::find_contents(connection, batch).await?;
+    statements::find_contents(connection, batch, &mut contents).await?;
     if let Some(missing) = batch.contents_named().find(|id| !contents.contains_key(*id)) {
         return Err(corrupt(
             format!("content {missing}"),

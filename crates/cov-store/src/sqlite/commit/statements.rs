@@ -16,8 +16,9 @@ use crate::fault::{corrupt, from_sql, internal};
 use crate::sqlite::Known;
 use crate::sqlite::rows::{encode_plan, node_column, read_u32};
 
-/// How many rows one statement carries. Few sizes, so that each statement is prepared once.
-const ROWS: [usize; 3] = [64, 8, 1];
+/// How many rows one statement carries. Few sizes, so that each statement is prepared once; powers of
+/// two, because most batches are small and each statement is a trip to another thread.
+const ROWS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
 /// A statement for many rows: `head`, then one list of `columns` placeholders a row, then `tail`.
 pub(super) struct Bulk {
@@ -146,11 +147,19 @@ pub(super) async fn insert_dispatches(
     Ok(())
 }
 
-/// Inserts the contents that are not known yet. Returns the new ones that are in files.
+/// Contents that were not known before.
+pub(super) struct Inserted {
+    /// Their rows.
+    pub(super) rows: HashMap<ContentId, i64>,
+    /// Those that are in files.
+    pub(super) in_files: Vec<ContentRef>,
+}
+
+/// Inserts the contents that are not known yet.
 pub(super) async fn insert_contents(
     connection: &mut SqliteConnection,
     batch: &Batch<'_>,
-) -> Result<Vec<ContentRef>, Error> {
+) -> Result<Inserted, Error> {
     for (content, small) in &batch.contents {
         if small.is_some_and(|bytes| bytes.len() as u64 != content.size) {
             return Err(internal(format!("content {} came with other bytes", content.id)));
@@ -164,7 +173,7 @@ pub(super) async fn insert_contents(
     let bulk = Bulk {
         head: "INSERT INTO contents (id, size, sha1, data) VALUES ",
         columns: 4,
-        tail: " ON CONFLICT (id) DO NOTHING RETURNING id",
+        tail: " ON CONFLICT (id) DO NOTHING RETURNING id, number",
     };
     let new = bulk.run(connection, &contents, |values, (content, small)| {
         values.add(content.id.as_bytes().as_slice());
@@ -172,30 +181,36 @@ pub(super) async fn insert_contents(
         values.add(content.sha1.as_bytes().as_slice());
         values.add(small.map(|bytes| bytes.as_ref()));
     });
-    let mut inserted = HashSet::new();
-    for row in new.await? {
-        inserted.insert(row.try_get::<Vec<u8>, _>(0).map_err(from_sql)?);
-    }
-    let in_files = contents.iter().filter(|(content, small)| {
-        small.is_none() && inserted.contains(content.id.as_bytes().as_slice())
-    });
-    Ok(in_files.map(|(content, _)| *content).collect())
+    let rows = rows_of_contents(new.await?)?;
+    let is_in_file = |(content, small): &&&(ContentRef, Option<&Bytes>)| {
+        small.is_none() && rows.contains_key(&content.id)
+    };
+    let in_files = contents.iter().filter(is_in_file).map(|(content, _)| *content).collect();
+    Ok(Inserted { rows, in_files })
 }
 
-/// The rows of the contents that assets refer to.
+/// Adds the rows of the other contents that assets refer to.
 pub(super) async fn find_contents(
     connection: &mut SqliteConnection,
     batch: &Batch<'_>,
-) -> Result<HashMap<ContentId, i64>, Error> {
+    found: &mut HashMap<ContentId, i64>,
+) -> Result<(), Error> {
     let bulk = Bulk {
         head: "SELECT id, number FROM contents WHERE (id) IN (VALUES ",
         columns: 1,
         tail: ")",
     };
-    let named: HashSet<&ContentId> = batch.contents_named().collect();
+    let named: HashSet<&ContentId> =
+        batch.contents_named().filter(|id| !found.contains_key(*id)).collect();
     let named: Vec<&ContentId> = named.into_iter().collect();
     let rows =
         bulk.run(connection, &named, |values, id| values.add(id.as_bytes().as_slice())).await?;
+    found.extend(rows_of_contents(rows)?);
+    Ok(())
+}
+
+/// Which content is in which row: the digest, then the row's number.
+fn rows_of_contents(rows: Vec<SqliteRow>) -> Result<HashMap<ContentId, i64>, Error> {
     let mut found = HashMap::with_capacity(rows.len());
     for row in rows {
         let id: Vec<u8> = row.try_get(0).map_err(from_sql)?;
