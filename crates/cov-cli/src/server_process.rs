@@ -32,6 +32,11 @@ pub(crate) async fn stop(record: &Record, now: bool) -> Result<(), Error> {
         // Another signal than the first, since equal ones that come together count as one.
         send(record, Signal::INT)?;
     }
+    wait_for_end(record).await
+}
+
+/// Waits until a server that was told to end is gone, as long as its grace period allows.
+pub(crate) async fn wait_for_end(record: &Record) -> Result<(), Error> {
     let limit = record.grace().unwrap_or(GRACE_DEFAULT) + STOP_BEYOND_GRACE_MAX;
     let gone = async {
         while !has_ended(record) {

@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
+use cov_client::Kind;
+
 use crate::args::ServerOptions;
+use crate::commands::client;
 use crate::error::{Code, Error};
 use crate::output::{AlreadyRunning, Printer, Started};
-use crate::server_process::{Lock, State, launch};
+use crate::server_process::{self, Lock, Record, State, launch};
 
 pub(super) async fn run(
     state: &State,
@@ -14,7 +17,9 @@ pub(super) async fn run(
 ) -> Result<Code, Error> {
     let (options, folder) = given(options)?;
     let lock = state.lock()?;
-    if let Some(record) = state.running()? {
+    if let Some(record) = state.running()?
+        && answers(&record).await?
+    {
         if !options.is_empty() && options != record.options {
             return Err(Error::OtherOptions { address: record.address, pid: record.pid });
         }
@@ -22,6 +27,18 @@ pub(super) async fn run(
         return Ok(Code::Done);
     }
     begin(state, &lock, options, folder, printer).await
+}
+
+/// Whether the server of a process that lives listens. One that does not is about to end, since
+/// it was ready when it was remembered: somebody killed or stopped it. Its end is waited for.
+async fn answers(record: &Record) -> Result<bool, Error> {
+    match client(record)?.health().await {
+        Err(error) if error.kind() == Kind::Unreachable => {
+            server_process::wait_for_end(record).await?;
+            Ok(false)
+        }
+        _ => Ok(true),
+    }
 }
 
 /// Starts the server and says where it is.

@@ -1,7 +1,8 @@
 //! From the first start to the last stop.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use insta::assert_snapshot;
 use rustix::process::{Pid, Signal, getsid, kill_process};
@@ -124,6 +125,30 @@ fn a_server_that_was_killed_is_not_running_and_can_be_started_again() {
     kill_process(Pid::from_raw(place.pid()).unwrap(), Signal::KILL).unwrap();
     let restart = place.cov("restart");
     assert_eq!(restart.code, 0, "{}", restart.errors);
+    assert_eq!(place.status()["ready"], true);
+}
+
+#[test]
+fn a_server_that_is_about_to_end_is_waited_for_and_followed_by_another() {
+    let place = Place::new();
+    place.cov("start");
+    let record = place.path(".local/state/cov/server.json");
+    let mut server =
+        serde_json::from_slice::<serde_json::Value>(&fs::read(&record).unwrap()).unwrap();
+    place.cov("stop");
+
+    // What a killed server looks like until the system has cleared it away: a process that lives,
+    // and nobody listens.
+    let mut dying = Command::new("sleep").arg("1").spawn().unwrap();
+    server["pid"] = dying.id().into();
+    server["started_ticks"] = serde_json::Value::Null;
+    fs::write(&record, server.to_string()).unwrap();
+    let end = std::thread::spawn(move || dying.wait().unwrap());
+
+    let start = place.cov("start");
+    assert_eq!(start.code, 0, "{}", start.errors);
+    assert!(start.out.starts_with("The server is ready"), "{}", start.out);
+    assert!(end.is_finished());
     assert_eq!(place.status()["ready"], true);
 }
 
