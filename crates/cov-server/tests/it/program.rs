@@ -123,13 +123,19 @@ pub(crate) fn get_with(address: SocketAddr, path: &str, head: &str) -> String {
     answer(stream)
 }
 
-/// Begins a request whose body is one byte short.
+/// Begins a request whose body is one byte short. The server is at work on it on return: it has
+/// asked for the body.
 pub(crate) fn begin_request(address: SocketAddr) -> TcpStream {
+    const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
     let mut stream = connect(address);
     let head = format!(
-        "POST /api/v2/dispatches HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{"
+        "POST /api/v2/dispatches HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = [0; GO_ON.len()];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, GO_ON);
+    stream.write_all(b"{").unwrap();
     stream
 }
 
