@@ -312,13 +312,13 @@ async fn start_and_wait(
     match handle.start(child).await {
         Err(Error::AssetsMissing { dispatch, missing }) => {
             match sublattice::complete(handle, parent, node, child, &missing).await {
-                Ok(()) => handle.start(child).await?,
+                Ok(()) => drop(handle.start(child).await?),
                 Err(error) if error.is_passing() => return Err(error),
                 // What it built does not hold them either.
                 Err(_) => return Err(Error::AssetsMissing { dispatch, missing }),
             }
         }
-        started => started?,
+        started => drop(started?),
     }
     handle.until_retired(child, CHILD_LOOK_AGAIN).await;
     child_outcome(handle, node, child).await
@@ -374,7 +374,7 @@ pub(crate) fn cancel_child(shared: &Arc<Shared>, child: DispatchId) {
         loop {
             match handle.cancel(&child, &[]).await {
                 // A restart asks again.
-                Ok(()) | Err(Error::Stopping) => return,
+                Ok(_) | Err(Error::Stopping) => return,
                 Err(error) if error.is_passing() => {}
                 Err(error) => {
                     tracing::warn!(

@@ -19,7 +19,7 @@ use cov_store::{Awaited, Blob};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use crate::owner::{self, Message};
+use crate::owner::{self, Message, Reply};
 use crate::service::Shared;
 use crate::upload::Upload;
 use crate::{Error, redispatch};
@@ -136,11 +136,12 @@ impl Handle {
         redispatch::manifest_of(&self.shared, &record).await
     }
 
-    /// Starts a registered dispatch, durably. Does nothing if it was started before.
+    /// Starts a registered dispatch, durably. Does nothing if it was started before. Returns its
+    /// status.
     ///
     /// # Errors
     /// There is no such dispatch, or assets are missing; the dispatch stays as it was.
-    pub async fn start(&self, dispatch: &DispatchId) -> Result<(), Error> {
+    pub async fn start(&self, dispatch: &DispatchId) -> Result<Status, Error> {
         self.check_open()?;
         let (handle, dispatch) = (self.clone(), dispatch.clone());
         // Also when the caller goes away: the gate opens when it is known what became of it.
@@ -159,11 +160,11 @@ impl Handle {
 
     /// Cancels these nodes of a dispatch, or all if there are none. The request is durable on
     /// return; the nodes are `CANCELLED` when their processes are gone. Nodes that have ended
-    /// stay as they are.
+    /// stay as they are. Returns the status of the dispatch.
     ///
     /// # Errors
     /// There is no such dispatch or node.
-    pub async fn cancel(&self, dispatch: &DispatchId, nodes: &[NodeId]) -> Result<(), Error> {
+    pub async fn cancel(&self, dispatch: &DispatchId, nodes: &[NodeId]) -> Result<Status, Error> {
         self.check_serving()?;
         self.ask(dispatch, |reply| Message::Cancel(nodes.to_vec(), reply)).await
     }
@@ -182,7 +183,8 @@ impl Handle {
         self.summary(child).await?;
         self.check_node(dispatch, node).await?;
         self.check_link(dispatch, node, child).await?;
-        self.ask(dispatch, |reply| Message::Link { node, child: child.clone(), reply }).await
+        let link = |reply| Message::Link { node, child: child.clone(), reply };
+        self.ask(dispatch, link).await.map(drop)
     }
 
     /// Begins to take in the bytes of an asset; `length` is what the caller announces now.
@@ -329,8 +331,8 @@ impl Handle {
     async fn ask(
         &self,
         dispatch: &DispatchId,
-        message: impl Fn(oneshot::Sender<Result<(), Error>>) -> Message,
-    ) -> Result<(), Error> {
+        message: impl Fn(Reply) -> Message,
+    ) -> Result<Status, Error> {
         let asking = self.ask_owners(dispatch, message);
         timeout(self.shared.options.reply_timeout, asking).await.unwrap_or(Err(Error::Overloaded))
     }
@@ -338,8 +340,8 @@ impl Handle {
     async fn ask_owners(
         &self,
         dispatch: &DispatchId,
-        message: impl Fn(oneshot::Sender<Result<(), Error>>) -> Message,
-    ) -> Result<(), Error> {
+        message: impl Fn(Reply) -> Message,
+    ) -> Result<Status, Error> {
         let shared = &self.shared;
         for _ in 0..OWNERS_ASKED_MAX {
             if shared.stopping.is_cancelled() {

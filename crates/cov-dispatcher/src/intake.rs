@@ -3,7 +3,7 @@
 //! into one step follows in further ones. Holds a few MiB at most, however long the stream is.
 //! Starts nothing before everything is there.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,10 +11,12 @@ use bytes::{Bytes, BytesMut};
 use cov_core::asset::{
     Announced, AssetAddress, AssetState, ContentDigest, ContentRef, INLINE_BYTES_MAX, SmallContent,
 };
+use cov_core::graph::Graph;
 use cov_core::ids::{DispatchId, Sha1Digest};
 use cov_core::manifest::document::{self, Parts, Source};
 use cov_core::manifest::ended::{Outcome, ParentNode};
 use cov_core::manifest::{Manifest, ManifestAsset};
+use cov_core::status::Status;
 use cov_store::model::{Change, ChangeSet};
 use cov_store::{ContentWriter, Staged};
 use tokio::io::AsyncReadExt as _;
@@ -22,8 +24,9 @@ use tokio::io::AsyncReadExt as _;
 use crate::Error;
 use crate::effects::is_registered_only;
 use crate::handle::{Handle, Registered};
+use crate::owner::{self, Newborn};
 use crate::redispatch::plan_redispatch;
-use crate::registration::{Prepared, TakenOver, check, prepare};
+use crate::registration::{Prepared, TakenOver, check, known, prepare};
 use crate::repeat::Request;
 use crate::service::Shared;
 use crate::upload::check_content;
@@ -64,8 +67,24 @@ pub struct Intake {
     step: Vec<Change>,
     step_bytes: usize,
     is_new: bool,
+    /// The small contents that came, until the first step is durable: the dispatch may be there
+    /// already, and wait for them.
+    arrived: Vec<Staged>,
+    /// The graph of a dispatch that is not stored yet.
+    graph: Option<Graph>,
     /// What becomes of the dispatch, with the last step.
     outcome: Option<Box<Outcome>>,
+}
+
+/// A workflow that was taken in.
+#[derive(Debug)]
+pub struct Taken {
+    /// The dispatch, and what is missing of it.
+    pub registered: Registered,
+    /// Its status.
+    pub status: Status,
+    /// Whether nothing of it was there before.
+    pub is_new: bool,
 }
 
 /// Who waits for a content.
@@ -108,6 +127,7 @@ impl Handle {
             None => manifest.check_bringer()?,
         }
         check_sizes(self.shared(), &manifest)?;
+        let comes_at_once = comes_at_once(&manifest, &sources, redispatch_of.is_some());
         let bodies = manifest.assets.iter().zip(&sources);
         let bodies = bodies.filter(|(_, source)| **source == Source::Body).map(|(asset, _)| *asset);
         let bodies: VecDeque<ManifestAsset> = bodies.collect();
@@ -121,9 +141,17 @@ impl Handle {
             redispatch_of: redispatch_of.as_ref().map(|(earlier, _)| earlier.clone()),
             reuse: redispatch_of.as_ref().is_some_and(|(_, reuse)| *reuse),
         });
-        let mut intake = match self.ordered_before(&manifest, request.as_ref()).await? {
+        let before = match &comes_at_once {
+            // Its one step tells whether the dispatch is there.
+            Some(_) => None,
+            None => self.ordered_before(&manifest, request.as_ref()).await?,
+        };
+        let mut intake = match before {
             Some(dispatch) => Intake::resumed(self, dispatch, outcome).await?,
-            None => Intake::new(self, manifest, request, redispatch_of, outcome).await?,
+            None => {
+                let order = NewOrder { manifest, request, redispatch_of, outcome };
+                Intake::new(self, order, comes_at_once.unwrap_or_default()).await?
+            }
         };
         intake.bodies = bodies;
         for (asset, path) in files {
@@ -152,6 +180,27 @@ impl Handle {
     }
 }
 
+/// For a workflow whose stream fits into one step: which assets have their bytes in it, and need
+/// not be looked for in the store.
+fn comes_at_once(
+    manifest: &Manifest,
+    sources: &[Source],
+    is_redispatch: bool,
+) -> Option<HashSet<AssetAddress>> {
+    if is_redispatch || sources.iter().any(|source| matches!(source, Source::File(_))) {
+        return None;
+    }
+    let assets = manifest.assets.iter().zip(sources);
+    let bodies = assets.filter(|(_, source)| **source == Source::Body).map(|(asset, _)| asset);
+    let small = bodies.filter(|asset| asset.announced.size <= INLINE_BYTES_MAX as u64);
+    let (mut bytes, mut addresses) = (0, HashSet::new());
+    for ManifestAsset { address, announced } in small {
+        bytes += announced.size;
+        addresses.insert(*address);
+    }
+    (bytes < STEP_BYTES_MAX as u64).then_some(addresses)
+}
+
 fn file_of((asset, source): (&ManifestAsset, Source)) -> Option<(ManifestAsset, PathBuf)> {
     match source {
         Source::File(path) => Some((*asset, path)),
@@ -169,6 +218,23 @@ fn check_sizes(shared: &Shared, manifest: &Manifest) -> Result<(), Error> {
         }),
         None => Ok(()),
     }
+}
+
+/// Which contents of a manifest are stored, by asset. Those of `coming` are not looked for.
+async fn known_beside(
+    shared: &Shared,
+    manifest: &Manifest,
+    coming: &HashSet<AssetAddress>,
+) -> Result<Vec<Option<ContentRef>>, Error> {
+    if coming.is_empty() {
+        return known(shared, manifest).await;
+    }
+    let asked = |asset: &ManifestAsset| match coming.contains(&asset.address) {
+        true => Announced { sha1: None, ..asset.announced },
+        false => asset.announced,
+    };
+    let asked: Vec<Announced> = manifest.assets.iter().map(asked).collect();
+    Ok(shared.store.known_contents(&asked).await?)
 }
 
 /// What a registration waits for, each content once.
@@ -209,14 +275,22 @@ fn by_content(
     found
 }
 
+/// An order that was not given before, as far as is known.
+struct NewOrder {
+    manifest: Manifest,
+    request: Option<Request>,
+    redispatch_of: Option<(DispatchId, bool)>,
+    outcome: Option<Box<Outcome>>,
+}
+
 impl Intake {
+    /// `coming` are assets whose bytes are in the stream.
     async fn new(
         handle: &Handle,
-        manifest: Manifest,
-        request: Option<Request>,
-        redispatch_of: Option<(DispatchId, bool)>,
-        outcome: Option<Box<Outcome>>,
+        order: NewOrder,
+        coming: HashSet<AssetAddress>,
     ) -> Result<Self, Error> {
+        let NewOrder { manifest, request, redispatch_of, outcome } = order;
         let shared = handle.shared();
         let beside = match &request {
             Some(request) => vec![request.kept(shared).await?],
@@ -230,8 +304,9 @@ impl Intake {
             }
             None => (manifest, graph, TakenOver { changes: beside, ..TakenOver::default() }),
         };
+        let known = known_beside(shared, &manifest, &coming).await?;
         let Prepared { registered, mut changes } =
-            prepare(shared, manifest, &graph, taken_over).await?;
+            prepare(shared, manifest, &graph, known, taken_over).await?;
         if let Some(parent) = outcome.as_ref().and_then(|outcome| outcome.parent.as_ref()) {
             below(handle, parent, &mut changes).await?;
         }
@@ -245,6 +320,8 @@ impl Intake {
             step: changes,
             step_bytes: 0,
             is_new: true,
+            arrived: Vec::new(),
+            graph: Some(graph),
             outcome,
         })
     }
@@ -274,18 +351,14 @@ impl Intake {
             step: Vec::new(),
             step_bytes: 0,
             is_new: false,
+            arrived: Vec::new(),
+            graph: None,
             outcome,
         })
     }
 
     fn shared(&self) -> &Arc<Shared> {
         self.handle.shared()
-    }
-
-    /// Whether nothing of the dispatch is stored yet.
-    #[must_use]
-    pub fn is_new(&self) -> bool {
-        self.is_new
     }
 
     /// Takes in the next bytes of the stream, of whatever bodies they are.
@@ -308,17 +381,59 @@ impl Intake {
         Ok(())
     }
 
-    /// Ends the stream. What has come is durable on return.
+    /// Ends the stream. What has come is durable on return; with `start`, the dispatch is started,
+    /// unless contents are missing.
     ///
     /// # Errors
     /// The stream ended within a body, or the store cannot take it.
-    pub async fn finish(mut self) -> Result<Registered, Error> {
+    pub async fn finish(mut self, start: bool) -> Result<Taken, Error> {
         if let Some(asset) = self.current.as_ref().map(|one| one.asset).or(self.bodies.pop_front())
         {
             let difference = "the stream ended before all of its bytes had come".to_owned();
             return Err(Error::Mismatch { address: asset.address, difference });
         }
-        // With contents missing, the same order comes again behind their uploads.
+        let request = self.request.take().filter(|_| self.is_new);
+        match (self.settle(start).await, request) {
+            // The same came before, or at the same time.
+            (Err(Error::Exists { dispatch }), Some(request)) => {
+                self.join(dispatch, &request, start).await
+            }
+            (outcome, _) => outcome,
+        }
+    }
+
+    /// Stores what was gathered, and starts the dispatch if that is wanted and nothing is missing.
+    async fn settle(&mut self, start: bool) -> Result<Taken, Error> {
+        let (start, is_new) = (start && self.outcome.is_none(), self.is_new);
+        let taken = |dispatch: &DispatchId, uploads, status| {
+            let registered = Registered { dispatch: dispatch.clone(), uploads };
+            Taken { registered, status, is_new }
+        };
+        if start && let Some(newborn) = self.newborn()? {
+            self.handle.check_open()?;
+            match owner::bear(self.shared(), &self.dispatch, newborn).await? {
+                Ok(status) => return Ok(taken(&self.dispatch, HashSet::new(), status)),
+                Err(changes) => self.step = changes,
+            }
+        }
+        self.conclude();
+        self.commit().await?;
+        let uploads = match self.awaited.is_empty() {
+            true => HashSet::new(),
+            false => self.handle.missing(&self.dispatch).await?,
+        };
+        let begins = start && uploads.is_empty();
+        let status = match &self.outcome {
+            _ if begins => self.handle.start(&self.dispatch).await?,
+            None if is_new => Status::NewObject,
+            _ => self.handle.summary(&self.dispatch).await?.status,
+        };
+        Ok(taken(&self.dispatch, uploads, status))
+    }
+
+    /// Adds what became of the dispatch elsewhere. With contents missing, the same order comes
+    /// again behind their uploads.
+    fn conclude(&mut self) {
         if self.awaited.is_empty()
             && let Some(outcome) = &self.outcome
         {
@@ -326,16 +441,37 @@ impl Intake {
             self.step.extend(states.map(|(node, state)| Change::Node { node, state }));
             self.step.push(Change::Dispatch(outcome.state()));
         }
-        if let Some(dispatch) = self.commit().await? {
-            // Somebody sent the same at the same time, and was first.
-            let request = self.request.take().unwrap_or_default();
-            return self.handle.must_be(&dispatch, &request).await;
+    }
+
+    /// The dispatch as its owner takes it, if nothing of it is stored and nothing is missing.
+    fn newborn(&mut self) -> Result<Option<Newborn>, Error> {
+        if !self.is_new || !self.awaited.is_empty() {
+            return Ok(None);
         }
-        let uploads = match self.awaited.is_empty() {
-            true => std::collections::HashSet::new(),
-            false => self.handle.missing(&self.dispatch).await?,
-        };
-        Ok(Registered { dispatch: self.dispatch, uploads })
+        let Some(graph) = self.graph.take() else { return Ok(None) };
+        let changes = std::mem::take(&mut self.step);
+        match Newborn::new(self.shared(), &self.dispatch, graph, changes)? {
+            Ok(newborn) => Ok(Some(newborn)),
+            Err(changes) => {
+                self.step = changes;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Goes on with `dispatch`, which an equal order has registered, if `request` is its request.
+    async fn join(
+        self,
+        dispatch: DispatchId,
+        request: &Request,
+        start: bool,
+    ) -> Result<Taken, Error> {
+        let there = self.handle.must_be(&dispatch, request).await?;
+        let mut resumed = Self::resumed(&self.handle, there.dispatch, self.outcome).await?;
+        for staged in self.arrived {
+            resumed.keep(staged).await?;
+        }
+        Box::pin(resumed.settle(start)).await
     }
 
     async fn next_incoming(&mut self) -> Result<Option<Incoming>, Error> {
@@ -375,23 +511,25 @@ impl Intake {
             return Ok(());
         };
         self.step_bytes += small.as_ref().map_or(0, Bytes::len);
+        if self.is_new && self.request.is_some() {
+            self.arrived.push(Staged { content, small: small.clone() });
+        }
         self.step.push(Change::Asset { address, content, small });
         if has_others {
             self.step.push(Change::Fulfil { content });
         }
-        if self.step_bytes >= STEP_BYTES_MAX
-            && let Some(dispatch) = self.commit().await?
-        {
-            return Err(Error::Exists { dispatch });
+        if self.step_bytes >= STEP_BYTES_MAX {
+            self.commit().await?;
+            self.arrived.clear();
         }
         Ok(())
     }
 
-    /// Makes durable what was gathered. Returns the dispatch if its id was taken meanwhile.
-    async fn commit(&mut self) -> Result<Option<DispatchId>, Error> {
+    /// Makes durable what was gathered.
+    async fn commit(&mut self) -> Result<(), Error> {
         let changes = std::mem::take(&mut self.step);
         if changes.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
         self.step_bytes = 0;
         let at = match &self.outcome {
@@ -399,14 +537,8 @@ impl Intake {
             None => self.shared().clock.now(),
         };
         let set = ChangeSet { dispatch: self.dispatch.clone(), at, changes };
-        let outcome = self.shared().committer.commit(set).await;
-        let was_new = std::mem::replace(&mut self.is_new, false);
-        match outcome {
-            Err(Error::Exists { dispatch }) if was_new && self.request.is_some() => {
-                Ok(Some(dispatch))
-            }
-            outcome => outcome.map(|()| None),
-        }
+        self.is_new = false;
+        self.shared().committer.commit(set).await
     }
 
     /// Takes the bytes of an asset from a file, if it has them. A file that cannot be read, or

@@ -42,7 +42,7 @@ pub use crate::error::Error;
 pub use crate::events::{Changed, Event, Followed, Position, Subscription};
 pub use crate::executors::{Executors, Load, Pool, Slot};
 pub use crate::handle::{Handle, Registered};
-pub use crate::intake::{Intake, Order};
+pub use crate::intake::{Intake, Order, Taken};
 pub use crate::metrics::Metrics;
 pub use crate::options::Options;
 pub use crate::programs::ProgramAddresses;

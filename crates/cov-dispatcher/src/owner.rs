@@ -4,6 +4,7 @@
 //! next.
 
 mod load;
+mod newborn;
 mod pending;
 mod quarantine;
 mod step;
@@ -15,7 +16,9 @@ use std::sync::Arc;
 
 use cov_core::asset::AssetKey;
 use cov_core::ids::{AttemptId, DispatchId, NodeId};
+use cov_core::status::Status;
 use cov_engine::dispatch::Dispatch;
+use cov_engine::effect::Effect;
 use cov_engine::event::{Event, Outcome};
 use cov_engine::phase::End;
 use cov_store::Staged;
@@ -29,7 +32,9 @@ use crate::committer::{Acknowledgement, Patience};
 use crate::executors::Slot;
 use crate::options::{LAST_STEPS_MAX, MAILBOX_MESSAGES_MAX, MESSAGES_PER_STEP_MAX};
 use crate::owner::load::Loaded;
-use crate::owner::pending::{Pending, Reply};
+pub(crate) use crate::owner::newborn::{Newborn, bear};
+use crate::owner::pending::Pending;
+pub(crate) use crate::owner::pending::Reply;
 use crate::registry::Live;
 use crate::reports::Stopping;
 use crate::service::Shared;
@@ -113,12 +118,14 @@ pub struct ChildOutcome {
 }
 
 /// What an owner is made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Purpose {
     /// To go on with what was under way.
     Resume,
     /// To serve a message that is about to come.
     Serve,
+    /// To bring a new dispatch into the store and start it, and to tell how that went.
+    Bear(Box<Newborn>, Reply),
 }
 
 /// Makes the owner of `dispatch` and runs it until it retires.
@@ -141,26 +148,33 @@ async fn run(
     mut messages: mpsc::Receiver<Message>,
     purpose: Purpose,
 ) {
+    let resumes = matches!(purpose, Purpose::Resume);
     // A dispatch is loaded after the first message came, so that what was stored before a start
     // is seen by it.
-    let mut first = match purpose {
-        Purpose::Resume => None,
+    let (mut first, mut newborn) = match purpose {
+        Purpose::Resume => (None, None),
         Purpose::Serve => tokio::select! {
-            message = messages.recv() => message,
-            () = shared.stopping.cancelled() => None,
+            message = messages.recv() => (message, None),
+            () = shared.stopping.cancelled() => (None, None),
         },
+        Purpose::Bear(newborn, reply) => (None, Some((newborn, reply))),
     };
     let mut reloads = 0;
     let retirement = loop {
         // Later, whatever was under way has been killed by an owner that could not go on.
-        let attaches = purpose == Purpose::Resume && reloads == 0;
-        let outcome = match load::load_patiently(&shared, &id, first.is_none(), attaches).await {
-            Ok(loaded) => {
-                let mut owner = Owner::new(&shared, &id, &mailbox, loaded);
-                owner.attaches = attaches;
-                live(owner, &mut messages, first.take()).await
+        let attaches = resumes && reloads == 0;
+        let outcome = if let Some((newborn, reply)) = newborn.take() {
+            let owner = Owner::bearing(&shared, &id, &mailbox, *newborn, reply);
+            live(owner, &mut messages, None).await
+        } else {
+            match load::load_patiently(&shared, &id, first.is_none(), attaches).await {
+                Ok(loaded) => {
+                    let mut owner = Owner::new(&shared, &id, &mailbox, loaded);
+                    owner.attaches = attaches;
+                    live(owner, &mut messages, first.take()).await
+                }
+                Err(error) => Retirement::Failed(error),
             }
-            Err(error) => Retirement::Failed(error),
         };
         match outcome {
             Retirement::Reload if reloads < load::RELOADS_MAX => reloads += 1,
@@ -179,8 +193,10 @@ async fn live(
 ) -> Retirement {
     let outcome = AssertUnwindSafe(owner.run(messages, first)).catch_unwind().await;
     let retirement = outcome.unwrap_or(Retirement::Reload);
-    if matches!(retirement, Retirement::Reload) {
-        owner.abandon().await;
+    match retirement {
+        Retirement::Reload => owner.abandon().await,
+        Retirement::Unborn => owner.give_back_slots(),
+        _ => {}
     }
     owner.held.drain(..).for_each(|(_, slot)| owner.shared.admission.decline(slot));
     retirement
@@ -237,13 +253,16 @@ enum Retirement {
     Reload,
     /// The dispatch could not be loaded.
     Failed(Error),
+    /// The dispatch could not be brought into the store; who asked for that was told.
+    Unborn,
 }
 
 impl Retirement {
     /// What those are told who came too late.
     fn reason(&self) -> Option<Error> {
         match self {
-            Self::Idle => None,
+            // Whoever asks the next owner finds what the store has.
+            Self::Idle | Self::Unborn => None,
             Self::Stopping => Some(Error::Stopping),
             Self::Reload => Some(Error::Internal("its steps cannot be stored".to_owned())),
             Self::Failed(error) => Some(error.again()),
@@ -268,6 +287,8 @@ pub(crate) struct Owner {
     fresh: bool,
     /// Whether what was under way was begun by an earlier life of the server.
     attaches: bool,
+    /// Who waits for the registration and the start, while they are not durable.
+    unborn: Option<Reply>,
 }
 
 /// A timer that ends with its last mention.
@@ -282,6 +303,8 @@ impl Drop for Timer {
 struct InFlight {
     acknowledgement: Acknowledgement,
     sent: Pending,
+    /// The status of the dispatch in this step.
+    status: Status,
 }
 
 impl Owner {
@@ -303,7 +326,23 @@ impl Owner {
             timers: HashMap::new(),
             fresh: true,
             attaches: false,
+            unborn: None,
         }
+    }
+
+    /// The owner of a dispatch that is not stored yet.
+    fn bearing(
+        shared: &Arc<Shared>,
+        id: &DispatchId,
+        mailbox: &mpsc::Sender<Message>,
+        newborn: Newborn,
+        reply: Reply,
+    ) -> Self {
+        let Newborn { dispatch, loaded, changes } = newborn;
+        let mut owner = Self::new(shared, id, mailbox, (dispatch, loaded));
+        owner.pending.changes = changes;
+        owner.unborn = Some(reply);
+        owner
     }
 
     async fn run(
@@ -317,6 +356,9 @@ impl Owner {
             self.apply(Event::Restarted { on_restart, attachable });
             // Whatever failed by that was lost.
             self.pending.nodes.clone().into_iter().for_each(|node| self.note_lost(node));
+        }
+        if self.unborn.is_some() {
+            self.apply(Event::Start);
         }
         first.into_iter().for_each(|message| self.receive(message));
         self.fresh = false;
@@ -391,13 +433,19 @@ impl Owner {
         let mut pending = std::mem::take(&mut self.pending);
         match self.change_set(&mut pending).await {
             Ok(Some(set)) => {
-                let acknowledgement = self.shared.committer.submit(set, Patience::Retry).await;
-                self.in_flight = Some(InFlight { acknowledgement, sent: pending });
+                let status = self.dispatch.state().status;
+                // Whoever brings a dispatch can bring it again; what has happened cannot.
+                let patience = match self.unborn {
+                    Some(_) => Patience::Fail,
+                    None => Patience::Retry,
+                };
+                let acknowledgement = self.shared.committer.submit(set, patience).await;
+                self.in_flight = Some(InFlight { acknowledgement, sent: pending, status });
                 ControlFlow::Continue(())
             }
             // Nothing to store: what waits for the commit need not.
             Ok(None) => {
-                self.release(pending);
+                self.release(pending, self.dispatch.state().status);
                 ControlFlow::Continue(())
             }
             Err(Stopping) => ControlFlow::Break(()),
@@ -406,14 +454,22 @@ impl Owner {
 
     /// The changes are durable, or never will be.
     fn committed(&mut self, outcome: Result<(), Error>) -> Option<Retirement> {
-        let sent = self.in_flight.take().map(|flight| flight.sent)?;
+        let InFlight { sent, status, .. } = self.in_flight.take()?;
         match outcome {
             Ok(()) => {
-                self.release(sent);
+                self.release(sent, status);
+                if let Some(reply) = self.unborn.take() {
+                    reply.send(Ok(status)).ok();
+                    self.begin_what_waits();
+                }
                 None
             }
             Err(Error::Stopping) => Some(Retirement::Stopping),
             Err(error) => {
+                if let Some(reply) = self.unborn.take() {
+                    reply.send(Err(error)).ok();
+                    return Some(Retirement::Unborn);
+                }
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "a step cannot be stored"
@@ -425,15 +481,30 @@ impl Owner {
     }
 
     /// Performs what waited for the commit.
-    fn release(&mut self, pending: Pending) {
+    fn release(&mut self, pending: Pending, status: Status) {
         for reply in pending.replies {
-            reply.send(Ok(())).ok();
+            reply.send(Ok(status)).ok();
         }
         for effect in pending.effects {
             self.perform(effect);
         }
         for (node, slot) in std::mem::take(&mut self.held) {
             self.granted(node, slot);
+        }
+    }
+
+    /// Performs what had to wait for the registration, and need not wait for its own step.
+    fn begin_what_waits(&mut self) {
+        let effects = std::mem::take(&mut self.pending.effects);
+        let (now, later) = effects.into_iter().partition(Effect::may_precede_commit);
+        self.pending.effects = later;
+        Vec::into_iter(now).for_each(|effect| self.perform(effect));
+    }
+
+    /// Ends the attempts of a dispatch that there is not: none of them got to an executor.
+    fn give_back_slots(&self) {
+        for attempt in self.shared.admission.attempts_of(&self.mailbox) {
+            drop(self.shared.admission.end(attempt));
         }
     }
 
@@ -444,9 +515,11 @@ impl Owner {
         attempts.into_iter().for_each(|attempt| effects::kill(&self.shared, attempt));
         std::mem::take(&mut self.pending).refuse();
         // A step on its way to the store is there, or not, before the dispatch is loaded.
-        if let Some(InFlight { acknowledgement, sent }) = self.in_flight.take() {
+        if let Some(InFlight { acknowledgement, sent, status }) = self.in_flight.take() {
             match acknowledgement.await {
-                Ok(Ok(())) => sent.replies.into_iter().for_each(|reply| drop(reply.send(Ok(())))),
+                Ok(Ok(())) => {
+                    sent.replies.into_iter().for_each(|reply| drop(reply.send(Ok(status))));
+                }
                 Ok(Err(_)) | Err(_) => sent.refuse(),
             }
         }

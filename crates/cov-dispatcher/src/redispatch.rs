@@ -17,7 +17,7 @@ use cov_store::{Blob, Staged};
 
 use crate::Error;
 use crate::handle::Registered;
-use crate::registration::{Prepared, TakenOver, prepare, register_with};
+use crate::registration::{Prepared, TakenOver, known, prepare, register_with};
 use crate::reports::stage;
 use crate::service::Shared;
 
@@ -55,7 +55,8 @@ pub(crate) async fn prepare_unchanged(
     let manifest = manifest_of(shared, &record).await?;
     let (manifest, graph, taken_over) =
         plan_redispatch(shared, &record, manifest, false, Vec::new()).await?;
-    prepare(shared, manifest, &graph, taken_over).await
+    let known = known(shared, &manifest).await?;
+    prepare(shared, manifest, &graph, known, taken_over).await
 }
 
 async fn redispatch_record(

@@ -80,21 +80,32 @@ pub(crate) async fn register_with(
     graph: &Graph,
     taken_over: TakenOver,
 ) -> Result<Registered, Error> {
-    let Prepared { registered, changes } = prepare(shared, manifest, graph, taken_over).await?;
+    let known = known(shared, &manifest).await?;
+    let prepared = prepare(shared, manifest, graph, known, taken_over).await?;
+    let Prepared { registered, changes } = prepared;
     let (at, dispatch) = (shared.clock.now(), registered.dispatch.clone());
     shared.committer.commit(ChangeSet { dispatch, at, changes }).await?;
     Ok(registered)
 }
 
-/// Prepares a checked manifest beside what is taken over.
+/// Which contents of a manifest are stored, by asset.
+pub(crate) async fn known(
+    shared: &Shared,
+    manifest: &Manifest,
+) -> Result<Vec<Option<ContentRef>>, Error> {
+    let announced: Vec<Announced> = manifest.assets.iter().map(|asset| asset.announced).collect();
+    Ok(shared.store.known_contents(&announced).await?)
+}
+
+/// Prepares a checked manifest beside what is taken over. `known` are contents of its assets that
+/// are stored; any may be left out.
 pub(crate) async fn prepare(
     shared: &Shared,
     manifest: Manifest,
     graph: &Graph,
+    known: Vec<Option<ContentRef>>,
     taken_over: TakenOver,
 ) -> Result<Prepared, Error> {
-    let announced: Vec<Announced> = manifest.assets.iter().map(|asset| asset.announced).collect();
-    let known = shared.store.known_contents(&announced).await?;
     let dispatch = manifest.dispatch_id.clone().unwrap_or_else(|| shared.new_dispatch_id());
     let (mut assets, uploads) = plan_uploads(&manifest.assets, known);
     assets.extend(taken_over.assets);

@@ -363,7 +363,7 @@ impl TriggerHost for LocalHost {
 
     async fn cancel(&self, dispatch: &DispatchId) -> Result<(), TriggerError> {
         match self.inner.handle.cancel(dispatch, &[]).await {
-            Ok(()) | Err(Error::DispatchNotFound { .. }) => Ok(()),
+            Ok(_) | Err(Error::DispatchNotFound { .. }) => Ok(()),
             Err(error) => Err(host_error(error)),
         }
     }

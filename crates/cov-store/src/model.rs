@@ -1,7 +1,7 @@
 //! What goes into the store and what comes out of it. Plain data: decides nothing.
 
 use bytes::Bytes;
-use cov_core::asset::{Announced, AssetAddress, AssetState, ContentRef};
+use cov_core::asset::{Announced, AssetAddress, AssetKey, AssetState, ContentRef};
 use cov_core::executor::ExecutorSpec;
 use cov_core::graph::{Edge, Graph, NodeKind};
 use cov_core::ids::{DispatchId, NodeId};
@@ -161,6 +161,26 @@ pub struct StoredNode {
     pub output: Option<ContentRef>,
     /// What an engine outside calls it, if one has or had it.
     pub job: Option<ContentRef>,
+}
+
+impl StoredNode {
+    /// A node without contents and without a sub-dispatch.
+    #[must_use]
+    pub fn new(executor: u32, state: NodeState) -> Self {
+        let (sub_dispatch, function, hooks, output, job) = (None, None, None, None, None);
+        Self { executor, state, sub_dispatch, function, hooks, output, job }
+    }
+
+    /// Notes the content of one of its assets, if its owner needs that.
+    pub fn set_content(&mut self, key: AssetKey, content: ContentRef) {
+        match key {
+            AssetKey::Function => self.function = Some(content),
+            AssetKey::Hooks => self.hooks = Some(content),
+            AssetKey::Output => self.output = Some(content),
+            AssetKey::Job => self.job = Some(content),
+            _ => {}
+        }
+    }
 }
 
 /// Everything that the store knows of a dispatch, without the contents.

@@ -48,6 +48,12 @@ impl Loaded {
         self.contents.get(node.index())
     }
 
+    /// Whether one of the executors runs the program that comes with the dispatch.
+    pub(super) fn needs_program(&self) -> bool {
+        let needs_it = |target: &Target| matches!(target.runtime, TargetRuntime::Program { .. });
+        self.targets.iter().any(needs_it)
+    }
+
     /// The slot that a node asks for.
     pub(crate) fn slot(&self, node: NodeId) -> Slot {
         let nothing = Slot { pool: Pool::BUILTIN, lane: Lane::Other };
@@ -96,11 +102,24 @@ async fn load(
     id: &DispatchId,
     attaches: bool,
 ) -> Result<(Dispatch, Loaded), Error> {
-    let stored = shared.store.load(id).await?;
-    let StoredDispatch { root, state, graph, executors, mut nodes, .. } = stored;
+    let mut stored = shared.store.load(id).await?;
     if attaches {
-        part_from_earlier_links(shared, &mut nodes).await?;
+        part_from_earlier_links(shared, &mut stored.nodes).await?;
     }
+    let (dispatch, mut loaded) = put_together(shared, stored)?;
+    loaded.program = program_of(shared, id, &loaded).await?;
+    Ok((dispatch, loaded))
+}
+
+/// What an owner works with, but for the program.
+///
+/// # Errors
+/// The states contradict each other.
+pub(super) fn put_together(
+    shared: &Shared,
+    stored: StoredDispatch,
+) -> Result<(Dispatch, Loaded), Error> {
+    let StoredDispatch { dispatch: id, root, state, graph, executors, nodes, .. } = stored;
     let executor_of: Vec<u32> = nodes.iter().map(|node| node.executor).collect();
     let policies = executors.iter().map(|spec| spec.policy()).collect();
     let targets: Vec<Target> = {
@@ -119,8 +138,7 @@ async fn load(
     let dispatch = Dispatch::restore(plan, state, restored).map_err(|reason| {
         cov_store::Error::Corrupt { what: format!("dispatch {id}"), reason: reason.to_string() }
     })?;
-    let program = program_of(shared, id, &targets).await?;
-    Ok((dispatch, Loaded { root, targets, executor_of, program, contents }))
+    Ok((dispatch, Loaded { root, targets, executor_of, program: None, contents }))
 }
 
 /// A link outlasts the attempt that made it. An attempt that goes on is not to be given what an
@@ -144,10 +162,9 @@ async fn part_from_earlier_links(shared: &Shared, nodes: &mut [StoredNode]) -> R
 async fn program_of(
     shared: &Shared,
     id: &DispatchId,
-    targets: &[Target],
+    loaded: &Loaded,
 ) -> Result<Option<StoredProgram>, Error> {
-    let needs_one = |target: &Target| matches!(target.runtime, TargetRuntime::Program { .. });
-    if !targets.iter().any(needs_one) {
+    if !loaded.needs_program() {
         return Ok(None);
     }
     let program = shared.store.asset(id, AssetAddress::of_dispatch(AssetKey::Program)).await?;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use cov_core::ids::{ContentId, NodeId};
+use cov_core::status::Status;
 use cov_engine::effect::Effect;
 use cov_engine::phase::End;
 use cov_store::model::Change;
@@ -11,8 +12,9 @@ use tokio::sync::oneshot;
 
 use crate::Error;
 
-/// Where a caller waits for an answer.
-pub(crate) type Reply = oneshot::Sender<Result<(), Error>>;
+/// Where a caller waits for an answer: the status that the dispatch has in the step that is durable
+/// then.
+pub(crate) type Reply = oneshot::Sender<Result<Status, Error>>;
 
 /// Changes that are not stored yet, and what follows when they are.
 #[derive(Debug, Default)]

@@ -123,7 +123,9 @@ impl Owner {
                     works.push(Work { mailbox: self.mailbox.clone(), node, slot });
                 }
                 Effect::Finish { end } => self.pending.finished = Some(end),
-                effect if effect.may_precede_commit() => self.perform(effect),
+                effect if effect.may_precede_commit() && self.unborn.is_none() => {
+                    self.perform(effect);
+                }
                 effect => self.pending.effects.push(effect),
             }
         }

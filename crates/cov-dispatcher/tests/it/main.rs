@@ -11,6 +11,8 @@ mod life;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
+mod orders;
+#[cfg(test)]
 mod outside;
 #[cfg(test)]
 mod pools;

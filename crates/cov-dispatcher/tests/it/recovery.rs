@@ -212,7 +212,7 @@ async fn a_sub_dispatch_of_an_earlier_attempt_never_stands_in() {
 }
 
 /// A workflow of every kind, without gates.
-fn mixed() -> Flow {
+pub(crate) fn mixed() -> Flow {
     let mut flow = Flow::new();
     let first = flow.task(json!({"print": "one", "then": {"return": 1}}), &[]);
     let retried = flow.task(json!({"tries": [{"fail": "not yet"}, {}, {}, {}, {}]}), &[first]);
@@ -267,7 +267,7 @@ async fn a_crash_at_any_commit_loses_nothing() {
     assert!(crashes >= 6, "only {crashes} commits");
 }
 
-async fn check_mixed(
+pub(crate) async fn check_mixed(
     world: &World,
     record: &cov_dispatcher::store::model::DispatchRecord,
     commits: u64,

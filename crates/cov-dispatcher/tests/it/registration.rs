@@ -286,7 +286,7 @@ async fn a_start_waits_for_an_upload_that_is_being_stored() {
     let storing = tokio::spawn(late.finish());
     world.tap().until_another_begins(begun).await;
     let handle = world.handle().clone();
-    let starting = tokio::spawn(async move { handle.start(&dispatch).await.map(|()| dispatch) });
+    let starting = tokio::spawn(async move { handle.start(&dispatch).await.map(|_| dispatch) });
     drop(held);
     storing.await.unwrap().unwrap();
     let dispatch = starting.await.unwrap().unwrap();

@@ -82,8 +82,8 @@ async fn requests_are_refused_and_waiting_callers_are_answered() {
     let (address, _) = flow.bytes[0];
     for refused in [
         handle.register(flow.manifest.clone()).await.map(|_| ()),
-        handle.start(&registered).await,
-        handle.cancel(&dispatch, &[]).await,
+        handle.start(&registered).await.map(drop),
+        handle.cancel(&dispatch, &[]).await.map(drop),
         handle.link(&dispatch, cov_core::ids::NodeId(0), &registered).await,
         handle.upload(&registered, address, None).await.map(|_| ()),
     ] {
@@ -114,7 +114,7 @@ async fn a_command_on_its_way_is_answered() {
     world.begin().await;
     let record = world.record(&dispatch).await;
     match answer {
-        Ok(()) => assert!(record.nodes[0].state.cancel_requested),
+        Ok(_) => assert!(record.nodes[0].state.cancel_requested),
         Err(error) => assert!(matches!(error, Error::Stopping), "{error:?}"),
     }
 }

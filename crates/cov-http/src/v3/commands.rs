@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use cov_core::asset::AssetAddress;
 use cov_core::ids::{DispatchId, NodeId};
 use cov_core::status::Status;
-use cov_dispatcher::{Redispatch, Registered};
+use cov_dispatcher::{Redispatch, Registered, Taken};
 use serde::{Deserialize, Serialize};
 
 use crate::access::Target;
@@ -41,9 +41,8 @@ impl Accepted {
         &self.dispatch_id
     }
 
-    async fn of(shared: &Shared, dispatch: &DispatchId) -> Result<Self, Refusal> {
-        let status = shared.handle.summary(dispatch).await?.status;
-        Ok(Self { dispatch_id: dispatch.clone(), status, missing: Vec::new() })
+    fn of(dispatch_id: DispatchId, status: Status) -> Self {
+        Self { dispatch_id, status, missing: Vec::new() }
     }
 
     /// Starts a registered dispatch if that was asked for and nothing is missing.
@@ -52,11 +51,20 @@ impl Accepted {
         registered: Registered,
         start: bool,
     ) -> Result<Self, Refusal> {
+        let Registered { dispatch, uploads } = &registered;
+        let status = match start && uploads.is_empty() {
+            true => shared.handle.start(dispatch).await?,
+            false => shared.handle.summary(dispatch).await?.status,
+        };
         let Registered { dispatch, uploads } = registered;
-        if start && uploads.is_empty() {
-            shared.handle.start(&dispatch).await?;
-        }
-        Ok(Self { missing: listed(uploads), ..Self::of(shared, &dispatch).await? })
+        Ok(Self { dispatch_id: dispatch, status, missing: listed(uploads) })
+    }
+}
+
+impl From<Taken> for Accepted {
+    fn from(taken: Taken) -> Self {
+        let Taken { registered: Registered { dispatch, uploads }, status, .. } = taken;
+        Self { dispatch_id: dispatch, status, missing: listed(uploads) }
     }
 }
 
@@ -72,8 +80,8 @@ pub(super) async fn start(
     State(shared): App,
     DispatchPath(dispatch): DispatchPath,
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
-    shared.handle.start(&dispatch).await?;
-    Ok((StatusCode::ACCEPTED, Json(Accepted::of(&shared, &dispatch).await?)))
+    let status = shared.handle.start(&dispatch).await?;
+    Ok((StatusCode::ACCEPTED, Json(Accepted::of(dispatch, status))))
 }
 
 /// Which nodes to cancel.
@@ -93,8 +101,8 @@ pub(super) async fn cancel(
     body: Body,
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
     let Cancel { nodes } = json_or_default(&shared, &headers, body).await?;
-    shared.handle.cancel(&dispatch, &nodes).await?;
-    Ok((StatusCode::ACCEPTED, Json(Accepted::of(&shared, &dispatch).await?)))
+    let status = shared.handle.cancel(&dispatch, &nodes).await?;
+    Ok((StatusCode::ACCEPTED, Json(Accepted::of(dispatch, status))))
 }
 
 /// How to dispatch again what was dispatched before.

@@ -87,12 +87,11 @@ pub(super) async fn import(
     let order = Order { parts, redispatch_of: None, outcome: Some(Box::new(outcome)) };
     let mut intake = shared.handle.take_in(order).await?;
     drop(permit);
-    let new = intake.is_new();
     while let Some(chunk) = stream.next().await? {
         intake.write(chunk).await?;
     }
-    let registered = intake.finish().await?;
-    let accepted = Accepted::begun(&shared, registered, false).await?;
+    let taken = intake.finish(false).await?;
+    let (new, accepted) = (taken.is_new, Accepted::from(taken));
     let taken = Target(accepted.dispatch_id().to_string());
     Ok((Extension(taken), Json(Imported { accepted, new })))
 }
@@ -129,8 +128,7 @@ async fn take_in(
     while let Some(chunk) = stream.next().await? {
         intake.write(chunk).await?;
     }
-    let registered = intake.finish().await?;
-    let accepted = Accepted::begun(shared, registered, wanted.start).await?;
+    let accepted = Accepted::from(intake.finish(wanted.start).await?);
     let location = format!("/api/v3/dispatches/{}", accepted.dispatch_id());
     let mut response = (StatusCode::CREATED, Json(accepted)).into_response();
     if let Ok(value) = HeaderValue::from_str(&location) {

@@ -17,7 +17,7 @@ use crate::Error;
 use crate::fault::{corrupt, from_sql, internal};
 use crate::files::Files;
 use crate::model::ChangeSet;
-use batch::Batch;
+use batch::{Batch, NextRow};
 use statements::Inserted;
 use triggers::Refusal;
 
@@ -33,7 +33,10 @@ impl SqliteStore {
         for (dispatch, entry) in batch.entries_mut() {
             *entry = self.known(dispatch);
         }
-        batch.next_row = lock(&self.known).next_row;
+        {
+            let known = lock(&self.known);
+            batch.next_row = NextRow { number: known.next_row, is_counted: known.is_counted };
+        }
         self.files.pins().name(batch.contents_named());
         let applied = apply_all(&mut connection, &mut batch, &self.files).await;
         if applied.is_ok() {
@@ -42,6 +45,11 @@ impl SqliteStore {
             tracing::warn!("the writing connection did not close in order");
         }
         if applied.is_ok() {
+            let NextRow { number, is_counted } = batch.next_row;
+            let mut known = lock(&self.known);
+            known.next_row = known.next_row.max(number);
+            known.is_counted = is_counted;
+            drop(known);
             self.remember(purges, batch.committed());
         }
         drop(place);

@@ -192,15 +192,7 @@ fn stored(whole: Whole) -> Result<StoredDispatch, String> {
         .nodes
         .iter()
         .zip(states)
-        .map(|(node, state)| StoredNode {
-            executor: node.executor,
-            state,
-            sub_dispatch: None,
-            function: None,
-            hooks: None,
-            output: None,
-            job: None,
-        })
+        .map(|(node, state)| StoredNode::new(node.executor, state))
         .collect();
     for (node, child) in children {
         if let Some(node) = nodes.get_mut(node.index()) {
@@ -210,13 +202,7 @@ fn stored(whole: Whole) -> Result<StoredDispatch, String> {
     for (address, state) in assets {
         let node = address.node.and_then(|node| nodes.get_mut(node.index()));
         let (Some(node), Some(content)) = (node, state.content()) else { continue };
-        match address.key {
-            AssetKey::Function => node.function = Some(*content),
-            AssetKey::Hooks => node.hooks = Some(*content),
-            AssetKey::Output => node.output = Some(*content),
-            AssetKey::Job => node.job = Some(*content),
-            _ => {}
-        }
+        node.set_content(address.key, *content);
     }
     Ok(StoredDispatch {
         dispatch: head.summary.dispatch_id,

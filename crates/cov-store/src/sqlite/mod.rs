@@ -71,8 +71,10 @@ struct KnownRows {
     rows: HashMap<DispatchId, Known>,
     /// How often rows were forgotten because their dispatches are gone.
     purges: u64,
-    /// Above every row number that was ever given by this process.
+    /// Above every row number that this process has seen or given.
     next_row: i64,
+    /// Whether it is above every row number of the database.
+    is_counted: bool,
 }
 
 /// What is remembered of a committed dispatch. Both values never change.

@@ -19,8 +19,8 @@ use crate::triggers::Decision;
 pub(super) struct Batch<'a> {
     /// Every dispatch that is named, with its row once that is found or inserted.
     pub(super) dispatches: Vec<(&'a DispatchId, Option<Known>)>,
-    /// No new dispatch gets a row number below this.
-    pub(super) next_row: i64,
+    /// The row of the next new dispatch.
+    pub(super) next_row: NextRow,
     slots: HashMap<&'a DispatchId, usize>,
     pub(super) registrations: Vec<(usize, Timestamp, &'a Registration)>,
     pub(super) heads: Vec<Head>,
@@ -34,6 +34,16 @@ pub(super) struct Batch<'a> {
     pub(super) links: Vec<Link>,
     /// The decisions of triggers that made or start the dispatches.
     pub(super) firings: Vec<&'a Decision>,
+}
+
+/// A row number that no dispatch had before: nothing that a reader knows of a dispatch that is gone
+/// may point to another one.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct NextRow {
+    /// Above every number that this process has seen or given.
+    pub(super) number: i64,
+    /// Whether it is above every number in the database.
+    pub(super) is_counted: bool,
 }
 
 /// What changes of a dispatch's own row; one a dispatch.

@@ -10,15 +10,16 @@ use cov_core::status::Status;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Arguments, AssertSqlSafe, Encode, Row, Sqlite, Type};
 
-use super::batch::Batch;
+use super::batch::{Batch, NextRow};
 use crate::Error;
 use crate::fault::{corrupt, from_sql, internal};
 use crate::sqlite::Known;
 use crate::sqlite::rows::{encode_plan, node_column, read_u32};
 
-/// How many rows one statement carries. Few sizes, so that each statement is prepared once; powers of
-/// two, because most batches are small and each statement is a trip to another thread.
-const ROWS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
+/// How many rows one statement carries: so many, or fewer for the rest. Not all sizes, so that each
+/// statement is prepared once; every small one, because most batches are small and each statement
+/// is a trip to another thread.
+const ROWS: [usize; 18] = [64, 32, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1];
 
 /// A statement for many rows: `head`, then one list of `columns` placeholders a row, then `tail`.
 pub(super) struct Bulk {
@@ -110,41 +111,68 @@ pub(super) async fn insert_dispatches(
     connection: &mut SqliteConnection,
     batch: &mut Batch<'_>,
 ) -> Result<(), Error> {
-    // Nothing that a reader knows of a dispatch that is gone may point to another one.
-    let next_row = batch.next_row;
-    for (slot, at, registration) in std::mem::take(&mut batch.registrations) {
+    let registrations = std::mem::take(&mut batch.registrations);
+    if registrations.is_empty() {
+        return Ok(());
+    }
+    let mut row = count_rows(connection, batch.next_row).await?;
+    let mut new = Vec::with_capacity(registrations.len());
+    for (slot, at, registration) in registrations {
         let Some((dispatch, known)) = batch.dispatches.get_mut(slot) else { continue };
         if known.is_some() {
             return Err(Error::Exists { dispatch: (*dispatch).clone() });
         }
         let nodes = u32::try_from(registration.nodes.len()).map_err(internal)?;
-        let inserted = sqlx::query_scalar(
-            "INSERT INTO dispatches (id, dispatch_id, root_id, name, status, cancel_requested, \
-             node_count, completed_node_count, created_at, updated_at) \
-             VALUES (max(?7, 1 + ifnull((SELECT max(id) FROM dispatches), 0), \
-             1 + ifnull((SELECT max(dispatch) FROM plans), 0)), \
-             ?1, ?2, ?3, ?4, 0, ?5, 0, ?6, ?6) RETURNING id",
-        )
-        .bind(dispatch.as_str())
-        .bind(registration.root.as_str())
-        .bind(&registration.lattice.name)
-        .bind(i64::from(Status::NewObject.code()))
-        .bind(i64::from(nodes))
-        .bind(at.as_micros())
-        .bind(next_row);
-        let row: i64 = inserted.fetch_one(&mut *connection).await.map_err(from_sql)?;
-        let plan = encode_plan(registration)?;
-        let planned = sqlx::query(
-            "INSERT INTO plans (dispatch, lattice, executors, graph) VALUES (?, ?, ?, ?)",
-        )
-        .bind(row)
-        .bind(plan.lattice)
-        .bind(plan.executors)
-        .bind(plan.graph);
-        planned.execute(&mut *connection).await.map_err(from_sql)?;
         *known = Some(Known { row, nodes });
+        new.push((row, *dispatch, at, nodes, registration, encode_plan(registration)?));
+        row += 1;
     }
-    Ok(())
+    batch.next_row = NextRow { number: row, is_counted: true };
+    let dispatches = Bulk {
+        head: "INSERT INTO dispatches (id, dispatch_id, root_id, name, status, cancel_requested, \
+               node_count, completed_node_count, created_at, updated_at) VALUES ",
+        columns: 10,
+        tail: "",
+    };
+    let inserted =
+        dispatches.run(connection, &new, |values, (row, dispatch, at, nodes, one, _)| {
+            values.add(*row);
+            values.add(dispatch.as_str());
+            values.add(one.root.as_str());
+            values.add(one.lattice.name.as_str());
+            values.add(i64::from(Status::NewObject.code()));
+            values.add(false);
+            values.add(i64::from(*nodes));
+            values.add(0_i64);
+            values.add(at.as_micros());
+            values.add(at.as_micros());
+        });
+    inserted.await?;
+    let plans = Bulk {
+        head: "INSERT INTO plans (dispatch, lattice, executors, graph) VALUES ",
+        columns: 4,
+        tail: "",
+    };
+    let planned = plans.run(connection, &new, |values, (row, .., plan)| {
+        values.add(*row);
+        values.add(plan.lattice.as_str());
+        values.add(plan.executors.as_str());
+        values.add(plan.graph.as_slice());
+    });
+    planned.await.map(drop)
+}
+
+/// The row number of the next dispatch; the first of a process asks the database.
+async fn count_rows(connection: &mut SqliteConnection, next: NextRow) -> Result<i64, Error> {
+    if next.is_counted {
+        return Ok(next.number);
+    }
+    let above_all = sqlx::query_scalar(
+        "SELECT max(1 + ifnull((SELECT max(id) FROM dispatches), 0), \
+         1 + ifnull((SELECT max(dispatch) FROM plans), 0))",
+    );
+    let above_all: i64 = above_all.fetch_one(connection).await.map_err(from_sql)?;
+    Ok(above_all.max(next.number))
 }
 
 /// Contents that were not known before.
