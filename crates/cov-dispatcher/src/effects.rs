@@ -9,7 +9,6 @@ use bytes::Bytes;
 use cov_core::asset::{AssetAddress, AssetKey, ContentRef};
 use cov_core::error::Fault;
 use cov_core::executor::ExecutorSpec;
-use cov_core::graph::NodeKind;
 use cov_core::ids::{AttemptId, DispatchId, NodeId};
 use cov_core::status::Status;
 use cov_engine::dispatch::Dispatch;
@@ -357,13 +356,12 @@ async fn child_outcome(
 ) -> Result<Option<ChildOutcome>, Error> {
     let Some(end) = End::of(handle.summary(child).await?.status) else { return Ok(None) };
     let shared = handle.shared();
-    let stored = shared.store.load(child).await?;
-    let is_last = |id: &NodeId| stored.graph.kind(*id) == NodeKind::Postprocess;
-    let last = stored.graph.nodes().find(is_last);
-    let output = last.and_then(|id| stored.nodes.get(id.index())).and_then(|node| node.output);
-    let address = AssetAddress::of_dispatch(AssetKey::Error);
-    let error = shared.store.asset(child, address).await?;
-    let error = error.and_then(|state| state.content().copied());
+    let content_at = async |address| {
+        let state = shared.store.asset(child, address).await?;
+        Ok::<_, Error>(state.and_then(|state| state.content().copied()))
+    };
+    let output = content_at(handle.result_address(child).await?).await?;
+    let error = content_at(AssetAddress::of_dispatch(AssetKey::Error)).await?;
     Ok(Some(ChildOutcome { node, child: child.clone(), end, output, error }))
 }
 

@@ -247,6 +247,18 @@ impl Handle {
         Ok(self.live_output(dispatch, node, address.key).await.map(Blob::Small))
     }
 
+    /// Where the result of a dispatch is: it is the output of the node that ends the lattice. Without
+    /// such a node, it is an asset of the dispatch.
+    ///
+    /// # Errors
+    /// There is no such dispatch.
+    pub async fn result_address(&self, dispatch: &DispatchId) -> Result<AssetAddress, Error> {
+        Ok(match self.shared.store.result_node(dispatch).await? {
+            Some(node) => AssetAddress::of_node(node, AssetKey::Output),
+            None => AssetAddress::of_dispatch(AssetKey::Result),
+        })
+    }
+
     /// Everything known of a dispatch. Sizes of what running tasks print are those of now.
     ///
     /// # Errors

@@ -187,16 +187,18 @@ fn comes_at_once(
     sources: &[Source],
     is_redispatch: bool,
 ) -> Option<HashSet<AssetAddress>> {
-    if is_redispatch || sources.iter().any(|source| matches!(source, Source::File(_))) {
+    if is_redispatch {
         return None;
     }
-    let assets = manifest.assets.iter().zip(sources);
-    let bodies = assets.filter(|(_, source)| **source == Source::Body).map(|(asset, _)| asset);
-    let small = bodies.filter(|asset| asset.announced.size <= INLINE_BYTES_MAX as u64);
     let (mut bytes, mut addresses) = (0, HashSet::new());
-    for ManifestAsset { address, announced } in small {
+    for (ManifestAsset { address, announced }, source) in manifest.assets.iter().zip(sources) {
+        if announced.size > INLINE_BYTES_MAX as u64 || *source == Source::Elsewhere {
+            continue;
+        }
         bytes += announced.size;
-        addresses.insert(*address);
+        if *source == Source::Body {
+            addresses.insert(*address);
+        }
     }
     (bytes < STEP_BYTES_MAX as u64).then_some(addresses)
 }
@@ -545,11 +547,11 @@ impl Intake {
     /// has others, is passed over: the client is told that the asset is missing.
     async fn take_file(&mut self, asset: ManifestAsset, path: &Path) -> Result<(), Error> {
         let Announced { size, sha1 } = asset.announced;
-        let wanted = sha1.is_some_and(|sha1| self.awaited.contains_key(&(sha1, size)));
-        let is_file = tokio::fs::metadata(path)
-            .await
-            .is_ok_and(|found| found.is_file() && found.len() == size);
-        if !wanted || !is_file {
+        if !sha1.is_some_and(|sha1| self.awaited.contains_key(&(sha1, size))) {
+            return Ok(());
+        }
+        let found = tokio::fs::metadata(path).await;
+        if !found.is_ok_and(|found| found.is_file() && found.len() == size) {
             return Ok(());
         }
         let Ok(mut file) = tokio::fs::File::open(path).await else { return Ok(()) };

@@ -57,6 +57,10 @@ pub(crate) const LAST_STEPS_MAX: Duration = Duration::from_secs(3);
 /// Messages that an owner takes before it looks for a commit to send.
 pub(crate) const MESSAGES_PER_STEP_MAX: usize = 256;
 
+/// How long a step that nobody waits for may wait for what happens next: most tasks are followed
+/// by others, and two steps in one commit cost half. Timers count in milliseconds.
+pub(crate) const STEP_WAIT_MAX: Duration = Duration::from_millis(1);
+
 /// Change sets that one transaction holds.
 pub(crate) const COMMIT_SETS_MAX: usize = 512;
 

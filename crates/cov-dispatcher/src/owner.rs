@@ -25,12 +25,13 @@ use cov_store::Staged;
 use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::committer::{Acknowledgement, Patience};
 use crate::executors::Slot;
-use crate::options::{LAST_STEPS_MAX, MAILBOX_MESSAGES_MAX, MESSAGES_PER_STEP_MAX};
+use crate::options::{LAST_STEPS_MAX, MAILBOX_MESSAGES_MAX, MESSAGES_PER_STEP_MAX, STEP_WAIT_MAX};
 use crate::owner::load::Loaded;
 pub(crate) use crate::owner::newborn::{Newborn, bear};
 use crate::owner::pending::Pending;
@@ -289,6 +290,8 @@ pub(crate) struct Owner {
     attaches: bool,
     /// Who waits for the registration and the start, while they are not durable.
     unborn: Option<Reply>,
+    /// Until when what is pending waits for more.
+    waits_until: Option<Instant>,
 }
 
 /// A timer that ends with its last mention.
@@ -327,6 +330,7 @@ impl Owner {
             fresh: true,
             attaches: false,
             unborn: None,
+            waits_until: None,
         }
     }
 
@@ -382,6 +386,7 @@ impl Owner {
                     }
                 }
                 Some(message) = messages.recv() => self.receive(message),
+                () = passed(self.waits_until) => {}
                 () = stopping.cancelled() => {
                     let finish = self.finish(messages);
                     if tokio::time::timeout(LAST_STEPS_MAX, finish).await.is_err() {
@@ -425,9 +430,23 @@ impl Owner {
         self.in_flight.is_none() && self.pending.is_empty() && !self.dispatch.is_under_way()
     }
 
+    /// Whether what is pending had better go together with what happens next.
+    fn waits_for_more(&mut self) -> bool {
+        let may_wait = self.unborn.is_none()
+            && self.dispatch.is_under_way()
+            && self.pending.may_wait()
+            && !self.shared.stopping.is_cancelled();
+        let now = Instant::now();
+        let waits = may_wait && now < *self.waits_until.get_or_insert(now + STEP_WAIT_MAX);
+        if !waits {
+            self.waits_until = None;
+        }
+        waits
+    }
+
     /// Breaks when the server stops before everything to store could be prepared.
     async fn send_commit(&mut self) -> ControlFlow<()> {
-        if self.in_flight.is_some() || self.pending.is_empty() {
+        if self.in_flight.is_some() || self.pending.is_empty() || self.waits_for_more() {
             return ControlFlow::Continue(());
         }
         let mut pending = std::mem::take(&mut self.pending);
@@ -523,6 +542,13 @@ impl Owner {
                 Ok(Err(_)) | Err(_) => sent.refuse(),
             }
         }
+    }
+}
+
+async fn passed(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -197,6 +197,11 @@ impl<S: Store> Store for Faulty<S> {
         self.inner.parent(child).await
     }
 
+    async fn result_node(&self, dispatch: &DispatchId) -> Result<Option<NodeId>, Error> {
+        self.faults.check(Operation::Read)?;
+        self.inner.result_node(dispatch).await
+    }
+
     async fn purge(&self, query: &PurgeQuery) -> Result<Purged, Error> {
         self.faults.check(Operation::Purge)?;
         self.inner.purge(query).await

@@ -218,6 +218,12 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// `NotFound` for an unknown dispatch.
     async fn parent(&self, child: &DispatchId) -> Result<Option<(DispatchId, NodeId)>, Error>;
 
+    /// The node whose output is what the dispatch returns; `None` if it returns nothing.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown dispatch; `Corrupt` if its graph does not pass its check.
+    async fn result_node(&self, dispatch: &DispatchId) -> Result<Option<NodeId>, Error>;
+
     /// Removes ended dispatches without a parent, each with everything below it, but none in
     /// whose hierarchy anything is under way; then every content that nobody refers to. Other
     /// calls go on meanwhile. A content that somebody was told of or has staged within the last

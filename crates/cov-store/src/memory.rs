@@ -117,6 +117,10 @@ impl Store for MemoryStore {
         Ok(self.state().entry(child)?.parent.clone())
     }
 
+    async fn result_node(&self, dispatch: &DispatchId) -> Result<Option<NodeId>, Error> {
+        Ok(self.state().entry(dispatch)?.registration.result_node())
+    }
+
     async fn purge(&self, query: &PurgeQuery) -> Result<Purged, Error> {
         purge::purge(&mut self.state(), &self.holder, query)
     }

@@ -110,6 +110,19 @@ pub struct Registration {
     pub assets: Vec<(AssetAddress, AssetState)>,
 }
 
+impl Registration {
+    /// The node whose output is what the dispatch returns.
+    pub(crate) fn result_node(&self) -> Option<NodeId> {
+        result_node(self.nodes.iter().map(|node| node.kind))
+    }
+}
+
+/// The node that ends a lattice, by the kinds of its nodes.
+pub(crate) fn result_node(kinds: impl Iterator<Item = NodeKind>) -> Option<NodeId> {
+    let mut nodes = (0_u32..).map(NodeId).zip(kinds);
+    nodes.find(|(_, kind)| *kind == NodeKind::Postprocess).map(|(node, _)| node)
+}
+
 /// A node of a new dispatch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewNode {

@@ -11,6 +11,7 @@ use cov_store::model::Change;
 use tokio::sync::oneshot;
 
 use crate::Error;
+use crate::options::MESSAGES_PER_STEP_MAX;
 
 /// Where a caller waits for an answer: the status that the dispatch has in the step that is durable
 /// then.
@@ -37,6 +38,8 @@ pub(super) struct Pending {
     pub(super) finished: Option<End>,
     /// How many messages went into this.
     pub(super) messages: usize,
+    /// Whether something outside has begun that a crash must not forget.
+    pub(super) is_pressing: bool,
 }
 
 impl Pending {
@@ -47,6 +50,15 @@ impl Pending {
             && self.changes.is_empty()
             && self.replies.is_empty()
             && self.effects.is_empty()
+    }
+
+    /// Whether nobody waits for it.
+    pub(super) fn may_wait(&self) -> bool {
+        !self.is_pressing
+            && self.replies.is_empty()
+            && self.effects.is_empty()
+            && self.finished.is_none()
+            && self.messages < MESSAGES_PER_STEP_MAX
     }
 
     /// Tells everybody who waits that nothing was stored.

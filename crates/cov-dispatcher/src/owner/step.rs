@@ -169,6 +169,7 @@ impl Owner {
     fn accepted(&mut self, node: NodeId, attempt: AttemptId, staged: Staged) {
         if self.phase_attempt(node) == Some(attempt) {
             self.store_asset(node, AssetKey::Job, staged);
+            self.pending.is_pressing = true;
         }
     }
 

@@ -6,8 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use cov_core::asset::{AssetAddress, AssetKey};
 use cov_core::error::ErrorCode;
-use cov_core::graph::NodeKind;
-use cov_core::ids::{DispatchId, NodeId};
+use cov_core::ids::DispatchId;
 
 use crate::body::Chunks;
 use crate::error::Refusal;
@@ -21,18 +20,8 @@ pub(super) async fn result(
     DispatchPath(dispatch): DispatchPath,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let address = result_of(&shared, &dispatch).await?;
+    let address = shared.handle.result_address(&dispatch).await?;
     send(&shared, &dispatch, address, &headers).await
-}
-
-/// Where the result is: it is the output of the node that ends the lattice.
-async fn result_of(shared: &Shared, dispatch: &DispatchId) -> Result<AssetAddress, Refusal> {
-    let nodes = shared.handle.record(dispatch).await?.nodes;
-    let end = nodes.iter().position(|node| node.kind == NodeKind::Postprocess);
-    let end = end.and_then(|index| u32::try_from(index).ok()).map(NodeId);
-    Ok(end.map_or(AssetAddress::of_dispatch(AssetKey::Result), |node| {
-        AssetAddress::of_node(node, AssetKey::Output)
-    }))
 }
 
 /// Sends an asset of a dispatch or its lattice.
@@ -42,7 +31,7 @@ pub(super) async fn of_dispatch(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let address = match key_of(&key)? {
-        AssetKey::Result => result_of(&shared, &dispatch).await?,
+        AssetKey::Result => shared.handle.result_address(&dispatch).await?,
         key => AssetAddress::of_dispatch(key),
     };
     send(&shared, &dispatch, address, &headers).await

@@ -61,6 +61,7 @@ macro_rules! conformance {
             $crate::conformance!(@stamp $harness;
                 registering::a_dispatch_is_recorded_as_registered,
                 registering::a_dispatch_loads_as_registered,
+                registering::the_node_that_ends_a_lattice_is_found,
                 registering::an_id_is_taken_once,
                 registering::an_unknown_dispatch_is_not_found,
                 registering::a_registration_is_whole_or_absent,

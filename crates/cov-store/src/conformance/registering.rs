@@ -1,7 +1,7 @@
 //! How a dispatch comes into being.
 
 use cov_core::asset::{AssetAddress, AssetKey, AssetState};
-use cov_core::graph::Graph;
+use cov_core::graph::{Graph, NodeKind};
 use cov_core::ids::NodeId;
 use cov_core::status::Status;
 
@@ -43,6 +43,27 @@ pub async fn a_dispatch_is_recorded_as_registered(harness: &mut dyn Harness) {
         assert_eq!(recorded.executor, registered.executor);
         assert_eq!(recorded.state, registered.state);
         assert_eq!((recorded.sub_dispatch.as_ref(), recorded.assets.len()), (None, 0));
+    }
+}
+
+/// The node whose output is the result is known, also to a store that is opened again.
+pub async fn the_node_that_ends_a_lattice_is_found(harness: &mut dyn Harness) {
+    let kinds = [NodeKind::Task, NodeKind::Postprocess, NodeKind::Task];
+    let mut with = chain("with", 3);
+    with.nodes.iter_mut().zip(kinds).for_each(|(node, kind)| node.kind = kind);
+    let mut without = with.clone();
+    without.root = id("without");
+    without.nodes[1].kind = NodeKind::Task;
+    let sets = [register_as("with", with), register_as("without", without)];
+    harness.open().await.store.commit(&sets).await.unwrap();
+    for _ in 0..2 {
+        let opened = harness.open().await;
+        for _ in 0..2 {
+            assert_eq!(opened.store.result_node(&id("with")).await.unwrap(), Some(NodeId(1)));
+            assert_eq!(opened.store.result_node(&id("without")).await.unwrap(), None);
+        }
+        let unknown = opened.store.result_node(&id("unknown")).await.unwrap_err();
+        assert!(matches!(unknown, Error::NotFound { .. }), "{unknown:?}");
     }
 }
 

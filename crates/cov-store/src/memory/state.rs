@@ -39,7 +39,7 @@ pub(super) struct Entry {
     created_at: Timestamp,
     updated_at: Timestamp,
     pub(super) state: DispatchState,
-    registration: Arc<Registration>,
+    pub(super) registration: Arc<Registration>,
     nodes: Vec<NodeState>,
     pub(super) assets: BTreeMap<AssetAddress, AssetState>,
 }

@@ -3,6 +3,7 @@
 
 mod batch;
 mod links;
+mod script;
 mod statements;
 mod triggers;
 
@@ -18,7 +19,8 @@ use crate::fault::{corrupt, from_sql, internal};
 use crate::files::Files;
 use crate::model::ChangeSet;
 use batch::{Batch, NextRow};
-use statements::Inserted;
+use script::Script;
+use statements::Found;
 use triggers::Refusal;
 
 impl SqliteStore {
@@ -39,7 +41,11 @@ impl SqliteStore {
         }
         self.files.pins().name(batch.contents_named());
         let applied = apply_all(&mut connection, &mut batch, &self.files).await;
-        if applied.is_ok() {
+        let usable = match &applied {
+            Ok(()) => true,
+            Err(error) => is_refusal(error) && roll_back(&mut connection).await,
+        };
+        if usable {
             *place = Some(connection);
         } else if connection.close().await.is_err() {
             tracing::warn!("the writing connection did not close in order");
@@ -75,49 +81,65 @@ impl SqliteStore {
     }
 }
 
+/// Whether a batch was refused for what it asks for, and not by the database.
+fn is_refusal(error: &Error) -> bool {
+    match error {
+        Error::NotFound { .. }
+        | Error::Exists { .. }
+        | Error::TriggerGone { .. }
+        | Error::Claimed { .. } => true,
+        _ => false,
+    }
+}
+
+/// Gives up the open transaction. Returns whether the connection is as before it.
+async fn roll_back(connection: &mut SqliteConnection) -> bool {
+    sqlx::query("ROLLBACK").execute(connection).await.is_ok()
+}
+
+/// Applies a batch in one transaction. After an error it is still open.
 async fn apply_all(
     connection: &mut SqliteConnection,
     batch: &mut Batch<'_>,
     files: &Arc<Files>,
 ) -> Result<(), Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(from_sql)?;
-    let written = write(&mut transaction, batch, files).await;
-    match written {
-        Ok(()) => transaction.commit().await.map_err(from_sql),
-        Err(error) => {
-            if transaction.rollback().await.is_err() {
-                tracing::warn!("a refused batch was not rolled back in order");
-            }
-            Err(error)
-        }
-    }
+    let mut script = Script::new(connection);
+    script.statement("BEGIN IMMEDIATE");
+    write(&mut script, batch, files).await?;
+    script.statement("COMMIT");
+    script.run().await.map(drop)
 }
 
 /// Everything that a batch changes, in an order in which each part finds what it refers to.
 async fn write(
-    connection: &mut SqliteConnection,
+    script: &mut Script<'_>,
     batch: &mut Batch<'_>,
     files: &Arc<Files>,
 ) -> Result<(), Error> {
-    statements::find_dispatches(connection, batch).await?;
-    statements::insert_dispatches(connection, batch).await?;
+    let Found { contents, new_files } = statements::look_up(script, batch).await?;
+    let new = statements::number_dispatches(script.connection, batch).await?;
     batch.check()?;
-    triggers::put_decisions(connection, &batch.firings, Refusal::Report).await?;
-    let Inserted { rows: mut contents, in_files } =
-        statements::insert_contents(connection, batch).await?;
-    check_files(files, in_files).await?;
-    statements::find_contents(connection, batch, &mut contents).await?;
+    statements::insert_dispatches(script, &new).await?;
+    if !batch.firings.is_empty() {
+        script.run().await?;
+        triggers::put_decisions(script.connection, &batch.firings, Refusal::Report).await?;
+    }
+    check_files(files, new_files).await?;
     if let Some(missing) = batch.contents_named().find(|id| !contents.contains_key(*id)) {
         return Err(corrupt(
             format!("content {missing}"),
             "an asset refers to it and it is unknown",
         ));
     }
-    statements::put_assets(connection, batch, &contents).await?;
-    statements::fulfil_assets(connection, batch, &contents).await?;
-    statements::put_nodes(connection, batch).await?;
-    statements::put_states(connection, batch).await?;
-    links::put_links(connection, batch).await
+    statements::put_assets(script, batch, &contents).await?;
+    statements::fulfil_assets(script, batch, &contents).await?;
+    statements::put_nodes(script, batch).await?;
+    statements::put_states(script, batch).await?;
+    if !batch.links.is_empty() {
+        script.run().await?;
+        links::put_links(script.connection, batch).await?;
+    }
+    Ok(())
 }
 
 /// A large content becomes known only while its file stands. It was staged, but maybe so long ago

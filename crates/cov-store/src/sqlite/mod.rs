@@ -77,11 +77,20 @@ struct KnownRows {
     is_counted: bool,
 }
 
-/// What is remembered of a committed dispatch. Both values never change.
+/// What is remembered of a committed dispatch. None of it ever changes.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     row: i64,
     nodes: u32,
+    result: ResultNode,
+}
+
+/// The node whose output is what a dispatch returns.
+#[derive(Debug, Clone, Copy)]
+enum ResultNode {
+    /// Nobody has looked yet.
+    Unread,
+    Read(Option<NodeId>),
 }
 
 impl SqliteStore {
@@ -175,6 +184,10 @@ impl Store for SqliteStore {
 
     async fn parent(&self, child: &DispatchId) -> Result<Option<(DispatchId, NodeId)>, Error> {
         self.find_parent(child).await
+    }
+
+    async fn result_node(&self, dispatch: &DispatchId) -> Result<Option<NodeId>, Error> {
+        self.find_result_node(dispatch).await
     }
 
     async fn purge(&self, query: &PurgeQuery) -> Result<Purged, Error> {

@@ -198,7 +198,7 @@ fn writing_options(database: &Path) -> SqliteConnectOptions {
         .pragma("journal_size_limit", "67108864")
         .pragma("wal_autocheckpoint", LOGGED_PAGES)
         .pragma("cache_size", WRITER_CACHE)
-        .statement_cache_capacity(512)
+        .statement_cache_capacity(256)
         .row_buffer_size(ROW_BUFFER)
         .thread_name(|_| "store-writer".to_owned())
         .disable_statement_logging()

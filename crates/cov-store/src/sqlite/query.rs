@@ -10,9 +10,13 @@ use cov_core::asset::{
 use cov_core::ids::{ContentId, DispatchId, NodeId, Sha1Digest};
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::rows::{AssetColumns, node_column, read_asset, read_content, read_id, read_u32};
-use super::{Known, SqliteStore, lock};
-use crate::fault::{corrupt, from_sql};
+use super::rows::{
+    AssetColumns, EncodedPlan, decode_plan, node_column, read_asset, read_content, read_id,
+    read_u32,
+};
+use super::{Known, ResultNode, SqliteStore, lock};
+use crate::fault::{corrupt, from_sql, internal};
+use crate::model::result_node;
 use crate::{Awaited, Blob, Error};
 
 /// How many announcements one statement looks up.
@@ -36,7 +40,7 @@ impl SqliteStore {
         };
         let nodes =
             read_u32(nodes).map_err(|reason| corrupt(format!("dispatch {dispatch}"), reason))?;
-        let known = Known { row, nodes };
+        let known = Known { row, nodes, result: ResultNode::Unread };
         self.remember(purges, [(dispatch.clone(), known)]);
         Ok(known)
     }
@@ -61,6 +65,31 @@ impl SqliteStore {
         let read = row.map(read_asset).transpose();
         let read = read.map_err(|reason| corrupt(format!("dispatch {dispatch}"), reason))?;
         Ok(read.map(|(_, state)| state))
+    }
+
+    pub(super) async fn find_result_node(
+        &self,
+        dispatch: &DispatchId,
+    ) -> Result<Option<NodeId>, Error> {
+        let known = self.find(dispatch).await?;
+        if let ResultNode::Read(node) = known.result {
+            return Ok(node);
+        }
+        let purges = self.purges();
+        let plan = sqlx::query_as("SELECT lattice, executors, graph FROM plans WHERE dispatch = ?");
+        let plan: Option<(String, String, Vec<u8>)> =
+            plan.bind(known.row).fetch_optional(&self.readers).await.map_err(from_sql)?;
+        let corrupt = |reason: String| corrupt(format!("dispatch {dispatch}"), reason);
+        let (lattice, executors, graph) =
+            plan.ok_or_else(|| corrupt("its graph is gone".into()))?;
+        let decoding = tokio::task::spawn_blocking(move || {
+            decode_plan(&EncodedPlan { lattice, executors, graph })
+        });
+        let plan = decoding.await.map_err(internal)?.map_err(corrupt)?;
+        let node = result_node(plan.nodes.iter().map(|node| node.kind));
+        let known = Known { result: ResultNode::Read(node), ..known };
+        self.remember(purges, [(dispatch.clone(), known)]);
+        Ok(node)
     }
 
     pub(super) async fn list_awaited(&self, dispatch: &DispatchId) -> Result<Awaited, Error> {

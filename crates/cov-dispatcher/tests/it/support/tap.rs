@@ -202,6 +202,10 @@ impl Store for Tap {
         pass!(self, store.parent(child))
     }
 
+    async fn result_node(&self, dispatch: &DispatchId) -> Result<Option<NodeId>, Error> {
+        pass!(self, store.result_node(dispatch))
+    }
+
     async fn purge(&self, query: &PurgeQuery) -> Result<Purged, Error> {
         pass!(self, store.purge(query))
     }

@@ -1,165 +1,191 @@
-//! The statements of a commit, each for many rows at once.
+//! The statements of a commit, each for many rows at once. Two scripts of them are a whole commit:
+//! one looks up what the other refers to.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use cov_core::asset::{AssetState, ContentRef, INLINE_BYTES_MAX};
-use cov_core::ids::ContentId;
+use cov_core::ids::{ContentId, DispatchId};
 use cov_core::status::Status;
-use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{Arguments, AssertSqlSafe, Encode, Row, Sqlite, Type};
+use cov_core::time::Timestamp;
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::batch::{Batch, NextRow};
+use super::script::{Bulk, Script};
 use crate::Error;
 use crate::fault::{corrupt, from_sql, internal};
-use crate::sqlite::Known;
-use crate::sqlite::rows::{encode_plan, node_column, read_u32};
+use crate::model::Registration;
+use crate::sqlite::rows::{EncodedPlan, encode_plan, node_column, read_u32};
+use crate::sqlite::{Known, ResultNode};
 
-/// How many rows one statement carries: so many, or fewer for the rest. Not all sizes, so that each
-/// statement is prepared once; every small one, because most batches are small and each statement
-/// is a trip to another thread.
-const ROWS: [usize; 18] = [64, 32, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1];
+/// Named contents up to this number are all looked up together with what is inserted; of more,
+/// those that turn out to be there already need another trip.
+const LOOKED_UP_MAX: usize = 16;
 
-/// A statement for many rows: `head`, then one list of `columns` placeholders a row, then `tail`.
-pub(super) struct Bulk {
-    pub(super) head: &'static str,
-    pub(super) columns: usize,
-    pub(super) tail: &'static str,
-}
+/// What a row of the first script is about: its first column. Anything else is a content that was
+/// there before.
+const DISPATCH: i64 = 0;
+const NEW_CONTENT: i64 = 1;
 
-/// The values of one statement.
+/// What the changes of a batch refer to.
 #[derive(Default)]
-pub(super) struct Values {
-    arguments: SqliteArguments,
-    fault: Option<Error>,
+pub(super) struct Found {
+    /// The rows of contents.
+    pub(super) contents: HashMap<ContentId, i64>,
+    /// Contents that were not known before, and are in files.
+    pub(super) new_files: Vec<ContentRef>,
 }
 
-impl Values {
-    pub(super) fn add<'v, T: Encode<'v, Sqlite> + Type<Sqlite>>(&mut self, value: T) {
-        if let Err(error) = self.arguments.add(value) {
-            self.fault = Some(internal(error));
+/// Finds the dispatches and contents that a batch names, and inserts the contents that are not
+/// known yet.
+pub(super) async fn look_up(
+    script: &mut Script<'_>,
+    batch: &mut Batch<'_>,
+) -> Result<Found, Error> {
+    let named: HashSet<&ContentId> = batch.contents_named().collect();
+    let arriving = arriving(batch)?;
+    find_dispatches(script, batch).await?;
+    insert_contents(script, &arriving).await?;
+    let asked: Vec<&ContentId> = match named.len() <= LOOKED_UP_MAX {
+        true => named.iter().copied().collect(),
+        false => {
+            let come: HashSet<&ContentId> =
+                arriving.iter().map(|(content, _)| &content.id).collect();
+            named.difference(&come).copied().collect()
         }
-    }
-
-    fn finish(self) -> Result<SqliteArguments, Error> {
-        self.fault.map_or(Ok(self.arguments), Err)
-    }
-}
-
-impl Bulk {
-    fn text(&self, rows: usize) -> String {
-        let row = format!("({})", vec!["?"; self.columns].join(","));
-        format!("{}{}{}", self.head, vec![row.as_str(); rows].join(","), self.tail)
-    }
-
-    /// Runs the statement for all `items` and returns the rows that it gives back.
-    pub(super) async fn run<T: Sync>(
-        &self,
-        connection: &mut SqliteConnection,
-        items: &[T],
-        bind: impl Fn(&mut Values, &T) + Send + Sync,
-    ) -> Result<Vec<SqliteRow>, Error> {
-        let mut returned = Vec::new();
-        let mut rest = items;
-        for rows in ROWS {
-            let text: Arc<str> = match rest.len() >= rows {
-                true => self.text(rows).into(),
-                false => continue,
-            };
-            while let Some((chunk, after)) = rest.split_at_checked(rows) {
-                let mut values = Values::default();
-                chunk.iter().for_each(|item| bind(&mut values, item));
-                let statement = AssertSqlSafe(Arc::clone(&text));
-                let query = sqlx::query_with(statement, values.finish()?);
-                returned.extend(query.fetch_all(&mut *connection).await.map_err(from_sql)?);
-                rest = after;
+    };
+    find_contents(script, &asked).await?;
+    let (mut found, mut new, mut dispatches) = (Found::default(), HashSet::new(), HashMap::new());
+    for row in script.run().await? {
+        match row.try_get(0).map_err(from_sql)? {
+            DISPATCH => {
+                let (dispatch, known) = read_known(&row)?;
+                dispatches.insert(dispatch, known);
+            }
+            kind => {
+                let (id, number) = read_content_row(&row)?;
+                found.contents.insert(id, number);
+                if kind == NEW_CONTENT {
+                    new.insert(id);
+                }
             }
         }
-        Ok(returned)
     }
+    let in_file = |(content, small): &&(ContentRef, Option<&Bytes>)| {
+        small.is_none() && new.contains(&content.id)
+    };
+    found.new_files = arriving.iter().filter(in_file).map(|(content, _)| *content).collect();
+    let rest = named.into_iter().filter(|id| !found.contents.contains_key(*id));
+    let rest: Vec<&ContentId> = rest.collect();
+    find_contents(script, &rest).await?;
+    for row in script.run().await? {
+        let (id, number) = read_content_row(&row)?;
+        found.contents.insert(id, number);
+    }
+    for (dispatch, known) in batch.entries_mut().filter(|(_, known)| known.is_none()) {
+        *known = dispatches.remove(dispatch.as_str());
+    }
+    Ok(found)
 }
 
-/// Finds the rows of the named dispatches that are not known yet.
-pub(super) async fn find_dispatches(
-    connection: &mut SqliteConnection,
-    batch: &mut Batch<'_>,
-) -> Result<(), Error> {
+/// The contents that may not be known yet. A small one without its bytes is one that the caller
+/// knows to be stored.
+fn arriving<'a>(batch: &Batch<'a>) -> Result<Vec<(ContentRef, Option<&'a Bytes>)>, Error> {
+    for (content, small) in &batch.contents {
+        if small.is_some_and(|bytes| bytes.len() as u64 != content.size) {
+            return Err(internal(format!("content {} came with other bytes", content.id)));
+        }
+    }
+    let arrives = |(content, small): &&(ContentRef, Option<&Bytes>)| {
+        small.is_some() || content.size > INLINE_BYTES_MAX as u64
+    };
+    Ok(batch.contents.iter().filter(arrives).copied().collect())
+}
+
+/// The named dispatches that are not known yet.
+async fn find_dispatches(script: &mut Script<'_>, batch: &Batch<'_>) -> Result<(), Error> {
     let bulk = Bulk {
-        head: "SELECT dispatch_id, id, node_count FROM dispatches WHERE (dispatch_id) IN (VALUES ",
+        head: "SELECT 0, dispatch_id, id, node_count FROM dispatches WHERE (dispatch_id) IN (VALUES ",
         columns: 1,
         tail: ")",
+        may_repeat: true,
     };
-    let missing: Vec<_> = batch.entries_mut().filter(|(_, known)| known.is_none()).collect();
-    let names: Vec<&str> = missing.iter().map(|(dispatch, _)| dispatch.as_str()).collect();
-    let rows = bulk.run(connection, &names, |values, name| values.add(*name)).await?;
-    let mut found = HashMap::new();
-    for row in rows {
-        let name: String = row.try_get(0).map_err(from_sql)?;
-        let nodes = read_u32(row.try_get(2).map_err(from_sql)?)
-            .map_err(|reason| corrupt(format!("dispatch {name}"), reason))?;
-        found.insert(name, Known { row: row.try_get(1).map_err(from_sql)?, nodes });
-    }
-    for (dispatch, known) in missing {
-        *known = found.get(dispatch.as_str()).copied();
-    }
-    Ok(())
+    let missing = batch.dispatches.iter().filter(|(_, known)| known.is_none());
+    let names: Vec<&str> = missing.map(|(dispatch, _)| dispatch.as_str()).collect();
+    script.bulk(&bulk, &names, |values, name| values.add(*name)).await
 }
 
-/// Inserts the new dispatches and their plans.
-pub(super) async fn insert_dispatches(
-    connection: &mut SqliteConnection,
-    batch: &mut Batch<'_>,
+async fn insert_contents(
+    script: &mut Script<'_>,
+    contents: &[(ContentRef, Option<&Bytes>)],
 ) -> Result<(), Error> {
+    let bulk = Bulk {
+        head: "INSERT INTO contents (id, size, sha1, data) VALUES ",
+        columns: 4,
+        tail: " ON CONFLICT (id) DO NOTHING RETURNING 1, id, number",
+        may_repeat: true,
+    };
+    let inserted = script.bulk(&bulk, contents, |values, (content, small)| {
+        values.add(content.id.as_bytes().as_slice());
+        values.add(content.size.cast_signed());
+        values.add(content.sha1.as_bytes().as_slice());
+        values.add(small.map(|bytes| bytes.as_ref()));
+    });
+    inserted.await
+}
+
+async fn find_contents(script: &mut Script<'_>, contents: &[&ContentId]) -> Result<(), Error> {
+    let bulk = Bulk {
+        head: "SELECT 2, id, number FROM contents WHERE (id) IN (VALUES ",
+        columns: 1,
+        tail: ")",
+        may_repeat: true,
+    };
+    script.bulk(&bulk, contents, |values, id| values.add(id.as_bytes().as_slice())).await
+}
+
+fn read_known(row: &SqliteRow) -> Result<(String, Known), Error> {
+    let name: String = row.try_get(1).map_err(from_sql)?;
+    let nodes = read_u32(row.try_get(3).map_err(from_sql)?)
+        .map_err(|reason| corrupt(format!("dispatch {name}"), reason))?;
+    let row = row.try_get(2).map_err(from_sql)?;
+    Ok((name, Known { row, nodes, result: ResultNode::Unread }))
+}
+
+/// The digest of a content and the number of its row.
+fn read_content_row(row: &SqliteRow) -> Result<(ContentId, i64), Error> {
+    let id: Vec<u8> = row.try_get(1).map_err(from_sql)?;
+    let id = <[u8; 32]>::try_from(id)
+        .map_err(|id| corrupt("a content", format!("its id has {} bytes", id.len())))?;
+    Ok((ContentId::from_bytes(id), row.try_get(2).map_err(from_sql)?))
+}
+
+/// Gives the new dispatches of a batch their rows.
+pub(super) async fn number_dispatches<'a>(
+    connection: &mut SqliteConnection,
+    batch: &mut Batch<'a>,
+) -> Result<Vec<New<'a>>, Error> {
     let registrations = std::mem::take(&mut batch.registrations);
+    let mut new = Vec::with_capacity(registrations.len());
     if registrations.is_empty() {
-        return Ok(());
+        return Ok(new);
     }
     let mut row = count_rows(connection, batch.next_row).await?;
-    let mut new = Vec::with_capacity(registrations.len());
     for (slot, at, registration) in registrations {
         let Some((dispatch, known)) = batch.dispatches.get_mut(slot) else { continue };
         if known.is_some() {
             return Err(Error::Exists { dispatch: (*dispatch).clone() });
         }
         let nodes = u32::try_from(registration.nodes.len()).map_err(internal)?;
-        *known = Some(Known { row, nodes });
-        new.push((row, *dispatch, at, nodes, registration, encode_plan(registration)?));
+        let result = ResultNode::Read(registration.result_node());
+        *known = Some(Known { row, nodes, result });
+        let plan = encode_plan(registration)?;
+        new.push(New { row, dispatch, at, nodes, registration, plan });
         row += 1;
     }
     batch.next_row = NextRow { number: row, is_counted: true };
-    let dispatches = Bulk {
-        head: "INSERT INTO dispatches (id, dispatch_id, root_id, name, status, cancel_requested, \
-               node_count, completed_node_count, created_at, updated_at) VALUES ",
-        columns: 10,
-        tail: "",
-    };
-    let inserted =
-        dispatches.run(connection, &new, |values, (row, dispatch, at, nodes, one, _)| {
-            values.add(*row);
-            values.add(dispatch.as_str());
-            values.add(one.root.as_str());
-            values.add(one.lattice.name.as_str());
-            values.add(i64::from(Status::NewObject.code()));
-            values.add(false);
-            values.add(i64::from(*nodes));
-            values.add(0_i64);
-            values.add(at.as_micros());
-            values.add(at.as_micros());
-        });
-    inserted.await?;
-    let plans = Bulk {
-        head: "INSERT INTO plans (dispatch, lattice, executors, graph) VALUES ",
-        columns: 4,
-        tail: "",
-    };
-    let planned = plans.run(connection, &new, |values, (row, .., plan)| {
-        values.add(*row);
-        values.add(plan.lattice.as_str());
-        values.add(plan.executors.as_str());
-        values.add(plan.graph.as_slice());
-    });
-    planned.await.map(drop)
+    Ok(new)
 }
 
 /// The row number of the next dispatch; the first of a process asks the database.
@@ -175,83 +201,59 @@ async fn count_rows(connection: &mut SqliteConnection, next: NextRow) -> Result<
     Ok(above_all.max(next.number))
 }
 
-/// Contents that were not known before.
-pub(super) struct Inserted {
-    /// Their rows.
-    pub(super) rows: HashMap<ContentId, i64>,
-    /// Those that are in files.
-    pub(super) in_files: Vec<ContentRef>,
+/// A dispatch that is not stored yet.
+pub(super) struct New<'a> {
+    row: i64,
+    dispatch: &'a DispatchId,
+    at: Timestamp,
+    nodes: u32,
+    registration: &'a Registration,
+    plan: EncodedPlan,
 }
 
-/// Inserts the contents that are not known yet.
-pub(super) async fn insert_contents(
-    connection: &mut SqliteConnection,
-    batch: &Batch<'_>,
-) -> Result<Inserted, Error> {
-    for (content, small) in &batch.contents {
-        if small.is_some_and(|bytes| bytes.len() as u64 != content.size) {
-            return Err(internal(format!("content {} came with other bytes", content.id)));
-        }
-    }
-    // A small content without its bytes is one that the caller knows to be stored.
-    let arrives = |(content, small): &&(ContentRef, Option<&Bytes>)| {
-        small.is_some() || content.size > INLINE_BYTES_MAX as u64
-    };
-    let contents: Vec<_> = batch.contents.iter().filter(arrives).collect();
-    let bulk = Bulk {
-        head: "INSERT INTO contents (id, size, sha1, data) VALUES ",
-        columns: 4,
-        tail: " ON CONFLICT (id) DO NOTHING RETURNING id, number",
-    };
-    let new = bulk.run(connection, &contents, |values, (content, small)| {
-        values.add(content.id.as_bytes().as_slice());
-        values.add(content.size.cast_signed());
-        values.add(content.sha1.as_bytes().as_slice());
-        values.add(small.map(|bytes| bytes.as_ref()));
-    });
-    let rows = rows_of_contents(new.await?)?;
-    let is_in_file = |(content, small): &&&(ContentRef, Option<&Bytes>)| {
-        small.is_none() && rows.contains_key(&content.id)
-    };
-    let in_files = contents.iter().filter(is_in_file).map(|(content, _)| *content).collect();
-    Ok(Inserted { rows, in_files })
-}
-
-/// Adds the rows of the other contents that assets refer to.
-pub(super) async fn find_contents(
-    connection: &mut SqliteConnection,
-    batch: &Batch<'_>,
-    found: &mut HashMap<ContentId, i64>,
+/// Inserts the new dispatches and their plans.
+pub(super) async fn insert_dispatches(
+    script: &mut Script<'_>,
+    new: &[New<'_>],
 ) -> Result<(), Error> {
-    let bulk = Bulk {
-        head: "SELECT id, number FROM contents WHERE (id) IN (VALUES ",
-        columns: 1,
-        tail: ")",
+    let dispatches = Bulk {
+        head: "INSERT INTO dispatches (id, dispatch_id, root_id, name, status, cancel_requested, \
+               node_count, completed_node_count, created_at, updated_at) VALUES ",
+        columns: 10,
+        tail: "",
+        may_repeat: false,
     };
-    let named: HashSet<&ContentId> =
-        batch.contents_named().filter(|id| !found.contains_key(*id)).collect();
-    let named: Vec<&ContentId> = named.into_iter().collect();
-    let rows =
-        bulk.run(connection, &named, |values, id| values.add(id.as_bytes().as_slice())).await?;
-    found.extend(rows_of_contents(rows)?);
-    Ok(())
-}
-
-/// Which content is in which row: the digest, then the row's number.
-fn rows_of_contents(rows: Vec<SqliteRow>) -> Result<HashMap<ContentId, i64>, Error> {
-    let mut found = HashMap::with_capacity(rows.len());
-    for row in rows {
-        let id: Vec<u8> = row.try_get(0).map_err(from_sql)?;
-        let id = <[u8; 32]>::try_from(id)
-            .map_err(|id| corrupt("a content", format!("its id has {} bytes", id.len())))?;
-        found.insert(ContentId::from_bytes(id), row.try_get(1).map_err(from_sql)?);
-    }
-    Ok(found)
+    let inserted = script.bulk(&dispatches, new, |values, new| {
+        values.add(new.row);
+        values.add(new.dispatch.as_str());
+        values.add(new.registration.root.as_str());
+        values.add(new.registration.lattice.name.as_str());
+        values.add(i64::from(Status::NewObject.code()));
+        values.add(false);
+        values.add(i64::from(new.nodes));
+        values.add(0_i64);
+        values.add(new.at.as_micros());
+        values.add(new.at.as_micros());
+    });
+    inserted.await?;
+    let plans = Bulk {
+        head: "INSERT INTO plans (dispatch, lattice, executors, graph) VALUES ",
+        columns: 4,
+        tail: "",
+        may_repeat: false,
+    };
+    let planned = script.bulk(&plans, new, |values, New { row, plan, .. }| {
+        values.add(*row);
+        values.add(plan.lattice.as_str());
+        values.add(plan.executors.as_str());
+        values.add(plan.graph.as_slice());
+    });
+    planned.await
 }
 
 /// Writes the state of assets.
 pub(super) async fn put_assets(
-    connection: &mut SqliteConnection,
+    script: &mut Script<'_>,
     batch: &Batch<'_>,
     contents: &HashMap<ContentId, i64>,
 ) -> Result<(), Error> {
@@ -260,30 +262,33 @@ pub(super) async fn put_assets(
         columns: 6,
         tail: " ON CONFLICT (dispatch, node, key) DO UPDATE SET \
                content = excluded.content, size = excluded.size, sha1 = excluded.sha1",
+        may_repeat: true,
     };
     let slots = 0..batch.dispatches.len();
     let rows: Vec<i64> =
         slots.map(|slot| Ok(batch.row(slot)?.row)).collect::<Result<_, Error>>()?;
-    bulk.run(connection, &batch.assets, |values, (slot, address, state)| {
-        values.add(rows.get(*slot).copied());
-        values.add(node_column(*address));
-        values.add(i64::from(address.key.code()));
-        let (content, announced) = match state {
-            AssetState::Present(content) => (contents.get(&content.id), None),
-            AssetState::Awaited(announced) => (None, Some(announced)),
-        };
-        values.add(content.copied());
-        values.add(announced.map(|announced| announced.size.cast_signed()));
-        values.add(announced.and_then(|a| a.sha1.as_ref()).map(|sha1| sha1.as_bytes().as_slice()));
-    })
-    .await?;
-    Ok(())
+    script
+        .bulk(&bulk, &batch.assets, |values, (slot, address, state)| {
+            values.add(rows.get(*slot).copied());
+            values.add(node_column(*address));
+            values.add(i64::from(address.key.code()));
+            let (content, announced) = match state {
+                AssetState::Present(content) => (contents.get(&content.id), None),
+                AssetState::Awaited(announced) => (None, Some(announced)),
+            };
+            values.add(content.copied());
+            values.add(announced.map(|announced| announced.size.cast_signed()));
+            values.add(
+                announced.and_then(|a| a.sha1.as_ref()).map(|sha1| sha1.as_bytes().as_slice()),
+            );
+        })
+        .await
 }
 
 /// Gives contents to all assets that await them. Without the index, each would cost a look at
 /// every asset of its dispatch.
 pub(super) async fn fulfil_assets(
-    connection: &mut SqliteConnection,
+    script: &mut Script<'_>,
     batch: &Batch<'_>,
     contents: &HashMap<ContentId, i64>,
 ) -> Result<(), Error> {
@@ -294,26 +299,24 @@ pub(super) async fn fulfil_assets(
                SET content = new.content, sha1 = NULL, size = NULL FROM new \
                WHERE assets.dispatch = new.dispatch AND assets.sha1 = new.sha1 \
                AND assets.size = new.size AND assets.content IS NULL",
+        may_repeat: true,
     };
     let fulfilled = batch.fulfilled.iter();
     let fulfilled: Vec<_> = fulfilled
         .map(|(slot, content)| Ok((batch.row(*slot)?.row, *content)))
         .collect::<Result<_, Error>>()?;
-    bulk.run(connection, &fulfilled, |values, (dispatch, content)| {
-        values.add(*dispatch);
-        values.add(contents.get(&content.id).copied());
-        values.add(content.sha1.as_bytes().as_slice());
-        values.add(content.size.cast_signed());
-    })
-    .await?;
-    Ok(())
+    script
+        .bulk(&bulk, &fulfilled, |values, (dispatch, content)| {
+            values.add(*dispatch);
+            values.add(contents.get(&content.id).copied());
+            values.add(content.sha1.as_bytes().as_slice());
+            values.add(content.size.cast_signed());
+        })
+        .await
 }
 
 /// Writes the state of nodes.
-pub(super) async fn put_nodes(
-    connection: &mut SqliteConnection,
-    batch: &Batch<'_>,
-) -> Result<(), Error> {
+pub(super) async fn put_nodes(script: &mut Script<'_>, batch: &Batch<'_>) -> Result<(), Error> {
     let bulk = Bulk {
         head: "INSERT INTO nodes (dispatch, node, status, cancel_requested, failed_attempts, \
                attempt, fault, started_at, ended_at) VALUES ",
@@ -323,31 +326,29 @@ pub(super) async fn put_nodes(
                failed_attempts = excluded.failed_attempts, attempt = excluded.attempt, \
                fault = excluded.fault, started_at = excluded.started_at, \
                ended_at = excluded.ended_at",
+        may_repeat: true,
     };
     let nodes = batch.nodes.iter();
     let nodes: Vec<_> = nodes
         .map(|(slot, node, state)| Ok((batch.row(*slot)?.row, *node, *state)))
         .collect::<Result<_, Error>>()?;
-    bulk.run(connection, &nodes, |values, (dispatch, node, state)| {
-        values.add(*dispatch);
-        values.add(i64::from(node.0));
-        values.add(i64::from(state.status.code()));
-        values.add(state.cancel_requested);
-        values.add(i64::from(state.failed_attempts));
-        values.add(state.attempt.map(|attempt| attempt.to_bits().cast_signed()));
-        values.add(state.fault.map(|fault| fault.as_str()));
-        values.add(state.started_at.map(|at| at.as_micros()));
-        values.add(state.ended_at.map(|at| at.as_micros()));
-    })
-    .await?;
-    Ok(())
+    script
+        .bulk(&bulk, &nodes, |values, (dispatch, node, state)| {
+            values.add(*dispatch);
+            values.add(i64::from(node.0));
+            values.add(i64::from(state.status.code()));
+            values.add(state.cancel_requested);
+            values.add(i64::from(state.failed_attempts));
+            values.add(state.attempt.map(|attempt| attempt.to_bits().cast_signed()));
+            values.add(state.fault.map(|fault| fault.as_str()));
+            values.add(state.started_at.map(|at| at.as_micros()));
+            values.add(state.ended_at.map(|at| at.as_micros()));
+        })
+        .await
 }
 
 /// Writes the state of dispatches, and when they changed.
-pub(super) async fn put_states(
-    connection: &mut SqliteConnection,
-    batch: &Batch<'_>,
-) -> Result<(), Error> {
+pub(super) async fn put_states(script: &mut Script<'_>, batch: &Batch<'_>) -> Result<(), Error> {
     let bulk = Bulk {
         head: "WITH new (id, at, status, cancel_requested, started_at, ended_at) AS (VALUES ",
         columns: 6,
@@ -358,19 +359,20 @@ pub(super) async fn put_states(
                started_at = iif(new.status IS NULL, dispatches.started_at, new.started_at), \
                ended_at = iif(new.status IS NULL, dispatches.ended_at, new.ended_at) \
                FROM new WHERE dispatches.id = new.id",
+        may_repeat: true,
     };
     let heads = batch.heads.iter();
     let heads: Vec<_> = heads
         .map(|head| Ok((batch.row(head.slot)?.row, head.at, head.state)))
         .collect::<Result<_, Error>>()?;
-    bulk.run(connection, &heads, |values, (dispatch, at, state)| {
-        values.add(*dispatch);
-        values.add(at.as_micros());
-        values.add(state.map(|state| i64::from(state.status.code())));
-        values.add(state.map(|state| state.cancel_requested));
-        values.add(state.and_then(|state| state.started_at).map(|at| at.as_micros()));
-        values.add(state.and_then(|state| state.ended_at).map(|at| at.as_micros()));
-    })
-    .await?;
-    Ok(())
+    script
+        .bulk(&bulk, &heads, |values, (dispatch, at, state)| {
+            values.add(*dispatch);
+            values.add(at.as_micros());
+            values.add(state.map(|state| i64::from(state.status.code())));
+            values.add(state.map(|state| state.cancel_requested));
+            values.add(state.and_then(|state| state.started_at).map(|at| at.as_micros()));
+            values.add(state.and_then(|state| state.ended_at).map(|at| at.as_micros()));
+        })
+        .await
 }
