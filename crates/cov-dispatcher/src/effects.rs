@@ -139,14 +139,12 @@ async fn read_task(
     attempt: AttemptId,
     plan: TaskPlan,
 ) -> Result<Task, Unready> {
-    let mut args = Vec::with_capacity(plan.args.len());
-    for (source, content) in plan.args {
-        args.push((source, payload(shared, attempt, content).await?));
-    }
-    let mut kwargs = Vec::with_capacity(plan.kwargs.len());
-    for (name, source, content) in plan.kwargs {
-        kwargs.push((name, source, payload(shared, attempt, content).await?));
-    }
+    let (sources, parts): (Vec<NodeId>, Vec<Part>) = plan.args.into_iter().unzip();
+    let args = sources.into_iter().zip(payloads(shared, attempt, parts).await?).collect();
+    let (named, parts): (Vec<(String, NodeId)>, Vec<Part>) =
+        plan.kwargs.into_iter().map(|(name, source, part)| ((name, source), part)).unzip();
+    let named = named.into_iter().zip(payloads(shared, attempt, parts).await?);
+    let kwargs = named.map(|((name, source), payload)| (name, source, payload)).collect();
     let hooks = match plan.hooks {
         Some(content) => Some(payload(shared, attempt, content).await?),
         None => None,
@@ -195,16 +193,42 @@ async fn address(
     })
 }
 
-/// A store that does not answer is asked again: that is no fault of the task.
 async fn payload(shared: &Shared, attempt: AttemptId, part: Part) -> Result<Payload, Unready> {
-    let content = match part {
-        Part::Fresh(bytes) => return Ok(Payload::Bytes(bytes)),
-        Part::Stored(content) => content,
+    let read = payloads(shared, attempt, vec![part]).await?.pop();
+    read.ok_or_else(|| Unready::Failed(Fault::Server, "a content was not read".to_owned()))
+}
+
+/// The bytes of parts, in order.
+async fn payloads(
+    shared: &Shared,
+    attempt: AttemptId,
+    parts: Vec<Part>,
+) -> Result<Vec<Payload>, Unready> {
+    let stored = parts.iter().filter_map(|part| match part {
+        Part::Stored(content) => Some(*content),
+        Part::Fresh(_) => None,
+    });
+    let stored: Vec<ContentRef> = stored.collect();
+    let mut read = read_patiently(shared, attempt, &stored).await?.into_iter();
+    let payload = |part| match part {
+        Part::Fresh(bytes) => Some(Payload::Bytes(bytes)),
+        Part::Stored(_) => Some(match read.next()? {
+            Blob::Small(bytes) => Payload::Bytes(bytes),
+            Blob::File { path, .. } => Payload::File(path),
+        }),
     };
+    Ok(parts.into_iter().map_while(payload).collect())
+}
+
+/// A store that does not answer is asked again: that is no fault of the task.
+async fn read_patiently(
+    shared: &Shared,
+    attempt: AttemptId,
+    contents: &[ContentRef],
+) -> Result<Vec<Blob>, Unready> {
     loop {
-        match shared.contents.read(&content).await {
-            Ok(Blob::Small(bytes)) => return Ok(Payload::Bytes(bytes)),
-            Ok(Blob::File { path, .. }) => return Ok(Payload::File(path)),
+        match shared.contents.read_all(contents).await {
+            Ok(blobs) => return Ok(blobs),
             Err(error) if error.is_transient() => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "an input must wait");
             }

@@ -311,6 +311,18 @@ pub trait Contents: Debug + Send + Sync + 'static {
     /// `Corrupt` when they are gone or have changed.
     async fn read(&self, content: &ContentRef) -> Result<Blob, Error>;
 
+    /// The bytes of many contents, in order; each as [`Contents::read`] hands it out.
+    ///
+    /// # Errors
+    /// As [`Contents::read`], for any of them.
+    async fn read_all(&self, contents: &[ContentRef]) -> Result<Vec<Blob>, Error> {
+        let mut read = Vec::with_capacity(contents.len());
+        for content in contents {
+            read.push(self.read(content).await?);
+        }
+        Ok(read)
+    }
+
     /// The folder, on the same file system as the contents, where runners put large outputs.
     /// Emptied when the store is opened.
     fn spool(&self) -> &Path;

@@ -1,7 +1,10 @@
 //! Loads a dispatch from the store into its owner's hands.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use cov_core::asset::{AssetAddress, AssetKey, ContentRef};
-use cov_core::ids::{DispatchId, NodeId};
+use cov_core::ids::{ContentId, DispatchId, NodeId};
 use cov_core::status::Status;
 use cov_engine::dispatch::{Dispatch, Plan, RestoredNode};
 use cov_exec::Lane;
@@ -33,14 +36,15 @@ pub(crate) struct Loaded {
     pub(crate) contents: Vec<NodeContents>,
 }
 
-/// The contents that an owner needs of a node.
+/// The contents that an owner needs of a node. Small, because there may be a million of them: nodes
+/// with the same function share it, and few have hooks or jobs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NodeContents {
-    pub(crate) function: Option<ContentRef>,
-    pub(crate) hooks: Option<ContentRef>,
+    pub(crate) function: Option<Arc<ContentRef>>,
+    pub(crate) hooks: Option<Box<ContentRef>>,
     pub(crate) output: Option<ContentRef>,
     /// What an engine outside calls the latest attempt that it had.
-    pub(crate) job: Option<ContentRef>,
+    pub(crate) job: Option<Box<ContentRef>>,
 }
 
 impl Loaded {
@@ -126,12 +130,21 @@ pub(super) fn put_together(
         let known = shared.admission.executors();
         executors.iter().map(|spec| Target::of(spec, known)).collect()
     };
+    let mut functions: HashMap<ContentId, Arc<ContentRef>> = HashMap::new();
+    let mut shared_function = |function: ContentRef| {
+        Arc::clone(functions.entry(function.id).or_insert_with(|| Arc::new(function)))
+    };
     let (restored, contents) = nodes
         .into_iter()
         .map(|node| {
             let restored = RestoredNode { state: node.state, child: node.sub_dispatch };
-            let (function, hooks, output) = (node.function, node.hooks, node.output);
-            (restored, NodeContents { function, hooks, output, job: node.job })
+            let contents = NodeContents {
+                function: node.function.map(&mut shared_function),
+                hooks: node.hooks.map(Box::new),
+                output: node.output,
+                job: node.job.map(Box::new),
+            };
+            (restored, contents)
         })
         .unzip();
     let plan = Plan { graph, executor_of: executor_of.clone(), policies };

@@ -413,7 +413,7 @@ impl Owner {
     fn attach(&self, node: NodeId, attempt: AttemptId) {
         let (target, contents) = (self.loaded.target(node), self.loaded.node(node));
         let engine = target.and_then(|target| target.engine.as_ref());
-        let handle = contents.and_then(|contents| contents.job);
+        let handle = contents.and_then(|contents| contents.job.as_deref().copied());
         let work = Work { mailbox: self.mailbox.clone(), node, slot: self.loaded.slot(node) };
         if !self.shared.admission.resume(attempt, work) {
             return;
@@ -476,8 +476,8 @@ impl Owner {
             runtime,
             engine,
             work_dir,
-            function: self.part(function),
-            hooks: contents.hooks.map(|content| self.part(content)),
+            function: self.part(*function),
+            hooks: contents.hooks.map(|content| self.part(*content)),
             run_callables: self.dispatch.graph().kind(node) != NodeKind::Helper,
             timed: self.dispatch.policy(node).time_limit.is_some(),
             args: inputs.args.into_iter().map(output_of).collect::<Result<_, _>>()?,

@@ -60,6 +60,36 @@ pub async fn sizes_around_every_limit_come_back(harness: &mut dyn Harness) {
     }
 }
 
+/// Many at once come back in the order in which they were asked for, also twice, whatever their
+/// size; one that is not there is the error of all.
+pub async fn many_are_read_in_order(harness: &mut dyn Harness) {
+    let opened = harness.open().await;
+    register_with_node(&opened).await;
+    let mut datas: Vec<Vec<u8>> = (0..1_200_u32).map(|n| n.to_le_bytes().to_vec()).collect();
+    datas.insert(700, bytes(8, LARGE));
+    let mut changes = Vec::new();
+    for data in &datas {
+        let staged = write(opened.contents.as_ref(), data, usize::MAX).await;
+        changes.push(asset(of_node(0, AssetKey::Output), &staged));
+    }
+    opened.store.commit(&[set("a", 1, changes)]).await.unwrap();
+    drop(opened);
+    let opened = harness.open().await;
+    let mut asked: Vec<_> = datas.iter().map(|data| names_of(data)).collect();
+    asked.extend_from_within(..3);
+    let read = opened.contents.read_all(&asked).await.unwrap();
+    assert_eq!(read.len(), asked.len());
+    for (blob, data) in read.into_iter().zip(datas.iter().cycle()) {
+        match blob {
+            Blob::Small(bytes) => assert_eq!(bytes, *data),
+            Blob::File { path, .. } => assert!(fs::read(path).unwrap() == *data),
+        }
+    }
+    asked.push(names_of(b"nobody brought this"));
+    let missing = opened.contents.read_all(&asked).await.unwrap_err();
+    assert!(matches!(missing, Error::Corrupt { .. }), "{missing:?}");
+}
+
 /// Given up midway, small or large.
 pub async fn a_dropped_writer_leaves_nothing(harness: &mut dyn Harness) {
     let opened = harness.open().await;

@@ -114,6 +114,7 @@ macro_rules! conformance {
                 triggers::what_was_fired_and_has_not_ended_is_known,
                 triggers::a_purge_spares_what_triggers_need,
                 contents::sizes_around_every_limit_come_back,
+                contents::many_are_read_in_order,
                 contents::a_dropped_writer_leaves_nothing,
                 contents::one_content_written_twice_at_once_is_one,
                 contents::a_spool_file_is_taken_over,

@@ -228,6 +228,18 @@ impl Contents for SqliteStore {
         found.ok_or_else(|| corrupt(format!("content {}", content.id), "its bytes are gone"))
     }
 
+    async fn read_all(&self, contents: &[ContentRef]) -> Result<Vec<Blob>, Error> {
+        let small = self.read_small(contents).await?;
+        let mut read = Vec::with_capacity(contents.len());
+        for content in contents {
+            read.push(match small.get(&content.id) {
+                Some(bytes) => Blob::Small(bytes.clone()),
+                None => self.read(content).await?,
+            });
+        }
+        Ok(read)
+    }
+
     fn spool(&self) -> &Path {
         self.files.spool()
     }

@@ -22,6 +22,9 @@ use crate::{Awaited, Blob, Error};
 /// How many announcements one statement looks up.
 const ANNOUNCED_A_STATEMENT: usize = 512;
 
+/// How many contents one statement reads.
+const CONTENTS_A_STATEMENT: usize = 512;
+
 impl SqliteStore {
     /// The row of `dispatch`.
     async fn find(&self, dispatch: &DispatchId) -> Result<Known, Error> {
@@ -211,6 +214,53 @@ impl SqliteStore {
         }
         lock(&self.small).put(content.id, &read.bytes);
         Ok(Some(Blob::Small(read.bytes)))
+    }
+
+    /// The small ones of `contents`: from memory, or else a few hundred at a time. They are not
+    /// kept in memory, where so many would take the place of others.
+    pub(super) async fn read_small(
+        &self,
+        contents: &[ContentRef],
+    ) -> Result<HashMap<ContentId, Bytes>, Error> {
+        let inline = contents.iter().filter(|content| content.size <= INLINE_BYTES_MAX as u64);
+        let (mut found, mut missing) = (HashMap::new(), HashMap::new());
+        {
+            let mut cached = lock(&self.small);
+            for content in inline {
+                match cached.get(&content.id) {
+                    Some(bytes) => found.insert(content.id, bytes).is_some(),
+                    None => missing.insert(content.id, content).is_some(),
+                };
+            }
+        }
+        let ids: Vec<ContentId> = missing.keys().copied().collect();
+        for some in ids.chunks(CONTENTS_A_STATEMENT) {
+            for (id, bytes) in self.read_rows_of(some).await? {
+                let read = SmallContent::new(bytes);
+                if missing.get(&id).is_none_or(|content| read.content != **content) {
+                    let reason = "its row does not match its digest";
+                    return Err(corrupt(format!("content {id}"), reason));
+                }
+                found.insert(id, read.bytes);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn read_rows_of(&self, ids: &[ContentId]) -> Result<Vec<(ContentId, Bytes)>, Error> {
+        let mut query =
+            QueryBuilder::<Sqlite>::new("SELECT id, data FROM contents WHERE (id) IN (");
+        query.push_values(ids, |mut row, id| {
+            row.push_bind(id.as_bytes().to_vec());
+        });
+        query.push(") AND data IS NOT NULL");
+        let rows: Vec<(Vec<u8>, Vec<u8>)> =
+            query.build_query_as().fetch_all(&self.readers).await.map_err(from_sql)?;
+        let read = |(id, data): (Vec<u8>, Vec<u8>)| match <[u8; 32]>::try_from(id) {
+            Ok(id) => Ok((ContentId::from_bytes(id), Bytes::from(data))),
+            Err(id) => Err(corrupt("a content", format!("its id has {} bytes", id.len()))),
+        };
+        rows.into_iter().map(read).collect()
     }
 
     /// Whether the row of `content` has its bytes.

@@ -229,6 +229,10 @@ impl Contents for Tap {
         pass!(self, contents.read(content))
     }
 
+    async fn read_all(&self, contents: &[ContentRef]) -> Result<Vec<Blob>, Error> {
+        pass!(self, contents.read_all(contents))
+    }
+
     fn spool(&self) -> &Path {
         &self.spool
     }
