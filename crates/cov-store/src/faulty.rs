@@ -232,6 +232,13 @@ impl<S: Contents> Contents for Faulty<S> {
         self.inner.read(content).await
     }
 
+    async fn read_all(&self, contents: &[ContentRef]) -> Result<Vec<Blob>, Error> {
+        if !contents.is_empty() {
+            self.faults.check(Operation::Fetch)?;
+        }
+        self.inner.read_all(contents).await
+    }
+
     fn spool(&self) -> &Path {
         self.inner.spool()
     }

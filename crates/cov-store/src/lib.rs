@@ -315,13 +315,7 @@ pub trait Contents: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Contents::read`], for any of them.
-    async fn read_all(&self, contents: &[ContentRef]) -> Result<Vec<Blob>, Error> {
-        let mut read = Vec::with_capacity(contents.len());
-        for content in contents {
-            read.push(self.read(content).await?);
-        }
-        Ok(read)
-    }
+    async fn read_all(&self, contents: &[ContentRef]) -> Result<Vec<Blob>, Error>;
 
     /// The folder, on the same file system as the contents, where runners put large outputs.
     /// Emptied when the store is opened.

@@ -145,6 +145,14 @@ impl Contents for MemoryStore {
         self.holder.read(content, small)
     }
 
+    async fn read_all(&self, contents: &[ContentRef]) -> Result<Vec<Blob>, Error> {
+        let mut read = Vec::with_capacity(contents.len());
+        for content in contents {
+            read.push(self.read(content).await?);
+        }
+        Ok(read)
+    }
+
     fn spool(&self) -> &Path {
         self.holder.spool()
     }

@@ -83,13 +83,13 @@ impl SqliteStore {
 
 /// Whether a batch was refused for what it asks for, and not by the database.
 fn is_refusal(error: &Error) -> bool {
-    match error {
+    matches!(
+        error,
         Error::NotFound { .. }
-        | Error::Exists { .. }
-        | Error::TriggerGone { .. }
-        | Error::Claimed { .. } => true,
-        _ => false,
-    }
+            | Error::Exists { .. }
+            | Error::TriggerGone { .. }
+            | Error::Claimed { .. }
+    )
 }
 
 /// Gives up the open transaction. Returns whether the connection is as before it.

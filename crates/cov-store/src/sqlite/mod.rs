@@ -2,6 +2,7 @@
 //! read; every commit is durable before it is acknowledged. Holds no decision about dispatches.
 
 mod access;
+mod ahead;
 mod backup;
 mod check;
 mod commit;
@@ -33,6 +34,7 @@ use cov_core::result::Summary;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool};
 
+use self::ahead::ReadAhead;
 use crate::cache::SmallContents;
 use crate::fault::{corrupt, from_sql};
 use crate::files::Files;
@@ -56,6 +58,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     known: Mutex<KnownRows>,
     small: Mutex<SmallContents>,
+    ahead: Mutex<ReadAhead>,
     files: Arc<Files>,
     /// Held by a purge.
     purging: tokio::sync::Mutex<()>,

@@ -112,6 +112,7 @@ impl SqliteStore {
             readers,
             known: Mutex::default(),
             small: Mutex::new(SmallContents::new(CACHE_BYTES_MAX)),
+            ahead: Mutex::default(),
             files: Arc::new(files),
             purging: tokio::sync::Mutex::new(()),
             backing_up: Arc::default(),
