@@ -237,7 +237,8 @@ impl SqliteStore {
     }
 
     /// The small ones of `contents`: from memory, or else a few hundred at a time. They are not
-    /// kept in memory, where so many would take the place of others.
+    /// kept in memory, where so many would take the place of others. A single one that is missing
+    /// is left out: [`SqliteStore::read_row`] reads ahead of it.
     pub(super) async fn read_small(
         &self,
         contents: &[ContentRef],
@@ -253,7 +254,10 @@ impl SqliteStore {
                 };
             }
         }
-        let ids: Vec<ContentId> = missing.keys().copied().collect();
+        let ids: Vec<ContentId> = match missing.len() {
+            1 => Vec::new(),
+            _ => missing.keys().copied().collect(),
+        };
         for some in ids.chunks(CONTENTS_A_STATEMENT) {
             for (id, bytes) in self.read_rows_of(some).await? {
                 let read = SmallContent::new(bytes);
