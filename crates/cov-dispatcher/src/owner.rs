@@ -4,6 +4,7 @@
 //! next.
 
 mod load;
+mod message;
 mod newborn;
 mod pending;
 mod quarantine;
@@ -14,14 +15,11 @@ use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use cov_core::asset::AssetKey;
 use cov_core::ids::{AttemptId, DispatchId, NodeId};
 use cov_core::status::Status;
 use cov_engine::dispatch::Dispatch;
 use cov_engine::effect::Effect;
-use cov_engine::event::{Event, Outcome};
-use cov_engine::phase::End;
-use cov_store::Staged;
+use cov_engine::event::Event;
 use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -33,6 +31,7 @@ use crate::committer::{Acknowledgement, Patience};
 use crate::executors::Slot;
 use crate::options::{LAST_STEPS_MAX, MAILBOX_MESSAGES_MAX, MESSAGES_PER_STEP_MAX, STEP_WAIT_MAX};
 use crate::owner::load::Loaded;
+pub(crate) use crate::owner::message::{ChildOutcome, Delivery, Message};
 pub(crate) use crate::owner::newborn::{Newborn, bear};
 use crate::owner::pending::Pending;
 pub(crate) use crate::owner::pending::Reply;
@@ -40,83 +39,6 @@ use crate::registry::Live;
 use crate::reports::Stopping;
 use crate::service::Shared;
 use crate::{Error, effects};
-
-/// What an owner is told.
-#[derive(Debug)]
-pub enum Message {
-    /// Start the dispatch.
-    Start(Reply),
-    /// Cancel these nodes, or all if there are none.
-    Cancel(Vec<NodeId>, Reply),
-    /// Make `child` the sub-dispatch of a node.
-    Link {
-        /// The node.
-        node: NodeId,
-        /// Its sub-dispatch.
-        child: DispatchId,
-        /// Where to answer.
-        reply: Reply,
-    },
-    /// The scheduler gave the node a slot.
-    Granted {
-        /// The node.
-        node: NodeId,
-        /// The slot.
-        slot: Slot,
-    },
-    /// An engine outside has the attempt.
-    Accepted {
-        /// The node.
-        node: NodeId,
-        /// Its attempt.
-        attempt: AttemptId,
-        /// What the engine calls it, in the store or on the way there.
-        staged: Staged,
-    },
-    /// An attempt ended.
-    Ended(Delivery),
-    /// The sub-dispatch of a node ended.
-    ChildEnded(ChildOutcome),
-    /// What a node built was taken over as a sub-dispatch, or refused with a reason.
-    Imported {
-        /// The node.
-        node: NodeId,
-        /// The sub-dispatch, or why there is none.
-        outcome: Result<DispatchId, String>,
-    },
-    /// Anything else that the engine knows.
-    Event(Event),
-}
-
-/// How an attempt ended, with what it left in the store.
-#[derive(Debug)]
-pub struct Delivery {
-    /// The node.
-    pub node: NodeId,
-    /// Its attempt.
-    pub attempt: AttemptId,
-    /// With what it ended.
-    pub outcome: Outcome,
-    /// Output and captured streams, those that are not empty.
-    pub assets: Vec<(AssetKey, Staged)>,
-    /// What went wrong, in words.
-    pub failure: Option<String>,
-}
-
-/// How a sub-dispatch ended.
-#[derive(Debug)]
-pub struct ChildOutcome {
-    /// The parent's node.
-    pub node: NodeId,
-    /// The sub-dispatch.
-    pub child: DispatchId,
-    /// How it ended.
-    pub end: End,
-    /// Its result.
-    pub output: Option<cov_core::asset::ContentRef>,
-    /// Its error text.
-    pub error: Option<cov_core::asset::ContentRef>,
-}
 
 /// What an owner is made for.
 #[derive(Debug)]
