@@ -112,7 +112,8 @@ pub struct Registration {
 
 impl Registration {
     /// The node whose output is what the dispatch returns.
-    pub(crate) fn result_node(&self) -> Option<NodeId> {
+    #[must_use]
+    pub fn result_node(&self) -> Option<NodeId> {
         result_node(self.nodes.iter().map(|node| node.kind))
     }
 }
