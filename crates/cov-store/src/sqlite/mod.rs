@@ -232,6 +232,9 @@ impl Contents for SqliteStore {
     }
 
     async fn read_all(&self, contents: &[ContentRef]) -> Result<Vec<Blob>, Error> {
+        if let [content] = contents {
+            return Ok(vec![self.read(content).await?]);
+        }
         let small = self.read_small(contents).await?;
         let mut read = Vec::with_capacity(contents.len());
         for content in contents {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use cov_core::asset::{AssetAddress, AssetState, ContentRef};
+use cov_core::asset::{AssetAddress, AssetState, ContentRef, INLINE_BYTES_MAX};
 use cov_core::ids::{ContentId, DispatchId, NodeId};
 use cov_core::time::Timestamp;
 
@@ -34,6 +34,12 @@ pub(super) struct Batch<'a> {
     pub(super) links: Vec<Link>,
     /// The decisions of triggers that made or start the dispatches.
     pub(super) firings: Vec<&'a Decision>,
+}
+
+/// Whether a content may not be known yet. A small one without its bytes is one that the caller
+/// knows to be stored.
+pub(super) fn may_be_new(content: &ContentRef, small: Option<&Bytes>) -> bool {
+    small.is_some() || content.size > INLINE_BYTES_MAX as u64
 }
 
 /// A row number that no dispatch had before: nothing that a reader knows of a dispatch that is gone
@@ -164,6 +170,12 @@ impl<'a> Batch<'a> {
     /// The contents that came with their bytes.
     pub(super) fn small_contents(&self) -> impl Iterator<Item = (&ContentRef, &Bytes)> {
         self.contents.iter().filter_map(|(content, small)| Some((content, (*small)?)))
+    }
+
+    /// Whether `content` comes with this batch, and may not be known yet.
+    pub(super) fn arrives(&self, content: &ContentId) -> bool {
+        let found = self.content_index.get(content).and_then(|index| self.contents.get(*index));
+        found.is_some_and(|(content, small)| may_be_new(content, *small))
     }
 
     /// The contents that assets refer to, with repetitions.

@@ -4,14 +4,14 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use cov_core::asset::{AssetState, ContentRef, INLINE_BYTES_MAX};
+use cov_core::asset::{AssetState, ContentRef};
 use cov_core::ids::{ContentId, DispatchId};
 use cov_core::status::Status;
 use cov_core::time::Timestamp;
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::batch::{Batch, NextRow};
+use super::batch::{Batch, NextRow, may_be_new};
 use super::script::{Bulk, Script};
 use crate::Error;
 use crate::fault::{corrupt, from_sql, internal};
@@ -19,8 +19,8 @@ use crate::model::Registration;
 use crate::sqlite::rows::{EncodedPlan, encode_plan, node_column, read_u32};
 use crate::sqlite::{Known, ResultNode};
 
-/// Named contents up to this number are all looked up together with what is inserted; of more,
-/// those that turn out to be there already need another trip.
+/// Up to so many assets, all of their contents are looked up together with what is inserted; of
+/// more, those that turn out to be there already need another trip.
 const LOOKED_UP_MAX: usize = 16;
 
 /// What a row of the first script is about: its first column. Anything else is a content that was
@@ -43,18 +43,12 @@ pub(super) async fn look_up(
     script: &mut Script<'_>,
     batch: &mut Batch<'_>,
 ) -> Result<Found, Error> {
-    let named: HashSet<&ContentId> = batch.contents_named().collect();
     let arriving = arriving(batch)?;
     find_dispatches(script, batch).await?;
     insert_contents(script, &arriving).await?;
-    let asked: Vec<&ContentId> = match named.len() <= LOOKED_UP_MAX {
-        true => named.iter().copied().collect(),
-        false => {
-            let come: HashSet<&ContentId> =
-                arriving.iter().map(|(content, _)| &content.id).collect();
-            named.difference(&come).copied().collect()
-        }
-    };
+    let all = batch.assets.len() + batch.fulfilled.len() <= LOOKED_UP_MAX;
+    let asked = batch.contents_named().filter(|id| all || !batch.arrives(id));
+    let asked: Vec<&ContentId> = asked.collect::<HashSet<_>>().into_iter().collect();
     find_contents(script, &asked).await?;
     let (mut found, mut new, mut dispatches) = (Found::default(), HashSet::new(), HashMap::new());
     for row in script.run().await? {
@@ -76,8 +70,8 @@ pub(super) async fn look_up(
         small.is_none() && new.contains(&content.id)
     };
     found.new_files = arriving.iter().filter(in_file).map(|(content, _)| *content).collect();
-    let rest = named.into_iter().filter(|id| !found.contents.contains_key(*id));
-    let rest: Vec<&ContentId> = rest.collect();
+    let rest = batch.contents_named().filter(|id| !found.contents.contains_key(*id));
+    let rest: Vec<&ContentId> = rest.collect::<HashSet<_>>().into_iter().collect();
     find_contents(script, &rest).await?;
     for row in script.run().await? {
         let (id, number) = read_content_row(&row)?;
@@ -89,17 +83,14 @@ pub(super) async fn look_up(
     Ok(found)
 }
 
-/// The contents that may not be known yet. A small one without its bytes is one that the caller
-/// knows to be stored.
+/// The contents that may not be known yet.
 fn arriving<'a>(batch: &Batch<'a>) -> Result<Vec<(ContentRef, Option<&'a Bytes>)>, Error> {
     for (content, small) in &batch.contents {
         if small.is_some_and(|bytes| bytes.len() as u64 != content.size) {
             return Err(internal(format!("content {} came with other bytes", content.id)));
         }
     }
-    let arrives = |(content, small): &&(ContentRef, Option<&Bytes>)| {
-        small.is_some() || content.size > INLINE_BYTES_MAX as u64
-    };
+    let arrives = |(content, small): &&(ContentRef, Option<&Bytes>)| may_be_new(content, *small);
     Ok(batch.contents.iter().filter(arrives).copied().collect())
 }
 
