@@ -194,8 +194,12 @@ async fn address(
 }
 
 async fn payload(shared: &Shared, attempt: AttemptId, part: Part) -> Result<Payload, Unready> {
-    let read = payloads(shared, attempt, vec![part]).await?.pop();
-    read.ok_or_else(|| Unready::Failed(Fault::Server, "a content was not read".to_owned()))
+    payloads(shared, attempt, vec![part]).await?.pop().ok_or_else(unread)
+}
+
+/// The store has handed out fewer contents than it was asked for.
+fn unread() -> Unready {
+    Unready::Failed(Fault::Server, "an input of the task was not read".to_owned())
 }
 
 /// The bytes of parts, in order.
@@ -217,7 +221,7 @@ async fn payloads(
             Blob::File { path, .. } => Payload::File(path),
         }),
     };
-    Ok(parts.into_iter().map_while(payload).collect())
+    parts.into_iter().map(payload).collect::<Option<_>>().ok_or_else(unread)
 }
 
 /// A store that does not answer is asked again: that is no fault of the task.

@@ -15,8 +15,8 @@ use cov_core::asset::{
 };
 use cov_core::graph::Graph;
 use cov_core::ids::{DispatchId, Sha1Digest};
+use cov_core::manifest::ManifestAsset;
 use cov_core::manifest::ended::{Outcome, ParentNode};
-use cov_core::manifest::{Manifest, ManifestAsset};
 use cov_core::status::Status;
 use cov_store::model::{Change, ChangeSet};
 use cov_store::{ContentWriter, Staged};
@@ -57,7 +57,7 @@ pub struct Intake {
     step: Vec<Change>,
     step_bytes: usize,
     is_new: bool,
-    /// The small contents that came, until the first step is durable: the dispatch may be there
+    /// The contents that came, until the first step is durable: the dispatch may be there
     /// already, and wait for them.
     arrived: Vec<Staged>,
     /// The graph of a dispatch that is not stored yet.
@@ -101,23 +101,6 @@ enum Sink {
     Store(Box<dyn ContentWriter>),
     /// Nobody waits for it any more; only its digest is checked.
     Check(Box<ContentDigest>),
-}
-
-/// Which contents of a manifest are stored, by asset. Those of `coming` are not looked for.
-async fn known_beside(
-    shared: &Shared,
-    manifest: &Manifest,
-    coming: &HashSet<AssetAddress>,
-) -> Result<Vec<Option<ContentRef>>, Error> {
-    if coming.is_empty() {
-        return known(shared, manifest).await;
-    }
-    let asked = |asset: &ManifestAsset| match coming.contains(&asset.address) {
-        true => Announced { sha1: None, ..asset.announced },
-        false => asset.announced,
-    };
-    let asked: Vec<Announced> = manifest.assets.iter().map(asked).collect();
-    Ok(shared.store.known_contents(&asked).await?)
 }
 
 /// What a registration waits for, each content once.
@@ -179,7 +162,7 @@ impl Intake {
             }
             None => (manifest, graph, TakenOver { changes: beside, ..TakenOver::default() }),
         };
-        let known = known_beside(shared, &manifest, &coming).await?;
+        let known = known(shared, &manifest, &coming).await?;
         let Prepared { registered, mut changes } =
             prepare(shared, manifest, &graph, known, taken_over).await?;
         if let Some(parent) = outcome.as_ref().and_then(|outcome| outcome.parent.as_ref()) {
@@ -346,7 +329,7 @@ impl Intake {
         for staged in self.arrived {
             resumed.keep(staged).await?;
         }
-        Box::pin(resumed.settle(start)).await
+        resumed.settle(start).await
     }
 
     async fn next_incoming(&mut self) -> Result<Option<Incoming>, Error> {

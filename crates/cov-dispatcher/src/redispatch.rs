@@ -55,7 +55,7 @@ pub(crate) async fn prepare_unchanged(
     let manifest = manifest_of(shared, &record).await?;
     let (manifest, graph, taken_over) =
         plan_redispatch(shared, &record, manifest, false, Vec::new()).await?;
-    let known = known(shared, &manifest).await?;
+    let known = known(shared, &manifest, &HashSet::new()).await?;
     prepare(shared, manifest, &graph, known, taken_over).await
 }
 

@@ -80,7 +80,7 @@ pub(crate) async fn register_with(
     graph: &Graph,
     taken_over: TakenOver,
 ) -> Result<Registered, Error> {
-    let known = known(shared, &manifest).await?;
+    let known = known(shared, &manifest, &HashSet::new()).await?;
     let prepared = prepare(shared, manifest, graph, known, taken_over).await?;
     let Prepared { registered, changes } = prepared;
     let (at, dispatch) = (shared.clock.now(), registered.dispatch.clone());
@@ -88,13 +88,18 @@ pub(crate) async fn register_with(
     Ok(registered)
 }
 
-/// Which contents of a manifest are stored, by asset.
+/// Which contents of a manifest are stored, by asset. Those of `coming` are not looked for.
 pub(crate) async fn known(
     shared: &Shared,
     manifest: &Manifest,
+    coming: &HashSet<AssetAddress>,
 ) -> Result<Vec<Option<ContentRef>>, Error> {
-    let announced: Vec<Announced> = manifest.assets.iter().map(|asset| asset.announced).collect();
-    Ok(shared.store.known_contents(&announced).await?)
+    let asked = |asset: &ManifestAsset| match coming.contains(&asset.address) {
+        true => Announced { sha1: None, ..asset.announced },
+        false => asset.announced,
+    };
+    let asked: Vec<Announced> = manifest.assets.iter().map(asked).collect();
+    Ok(shared.store.known_contents(&asked).await?)
 }
 
 /// Prepares a checked manifest beside what is taken over. `known` are contents of its assets that

@@ -34,12 +34,10 @@ impl ReadAhead {
 
     /// Notes that the row `number` was asked for, after `guess`.
     pub(super) fn note(&mut self, guess: Guess, number: i64) {
-        let goes_on = (guess.low..=guess.high).contains(&number);
-        self.rows = if goes_on { guess.rows } else { 1 };
-        self.next = self.next.max(number + self.rows);
-        if !goes_on {
-            self.next = number + 1;
-        }
+        *self = match (guess.low..=guess.high).contains(&number) {
+            true => Self { next: self.next.max(number + guess.rows), rows: guess.rows },
+            false => Self { next: number + 1, rows: 1 },
+        };
     }
 }
 
