@@ -1,7 +1,8 @@
 """The archive in which values travel: Covalent's layout, byte for byte.
 
-Two offsets (u64, big-endian), a JSON header, the value's printed form, and the encoded value in
-base64 up to the end. It is pickled unless the header names another encoding.
+Two offsets (u64, big-endian), a JSON header, the value's printed form, and the encoded value up to
+the end. It is pickled unless the header names another encoding, and in base64 unless the header
+says that it is binary; what Covalent cannot read in any case is written in binary.
 """
 
 from __future__ import annotations
@@ -54,11 +55,11 @@ class Archive(NamedTuple):
         encoding = self.encoding()
         if encoding not in (CLOUDPICKLE, plain.JSON, plain.ARRAY):
             raise NoCrossing(f"{what}, {self._kind()}encoded as {encoding}, {_UNREAD}")
-        raw = binascii.a2b_base64(self.data)
+        raw = self.data if self.header.get("binary") else binascii.a2b_base64(self.data)
         if encoding == CLOUDPICKLE:
             return cloudpickle.loads(raw)
         if encoding == plain.JSON:
-            return json.loads(raw)
+            return json.loads(bytes(raw))
         try:
             return plain.from_array(raw)
         except NoCrossing as error:
@@ -104,16 +105,22 @@ class Written(NamedTuple):
 
     head: bytes
     printed: bytes
-    data: bytes
+    data: Union[bytes, memoryview]
+    is_binary: bool
 
     def size(self) -> int:
         """Bytes that the archive will have."""
-        return len(self.head) + len(self.printed) + (len(self.data) + 2) // 3 * 4
+        length = len(self.data)
+        data = length if self.is_binary else (length + 2) // 3 * 4
+        return len(self.head) + len(self.printed) + data
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self) -> Iterator[Union[bytes, memoryview]]:
         """The archive, from front to end."""
         yield self.head
         yield self.printed
+        if self.is_binary:
+            yield self.data
+            return
         view = memoryview(self.data)
         for start in range(0, len(view), _PIECE_BYTES):
             yield binascii.b2a_base64(view[start : start + _PIECE_BYTES], newline=False)
@@ -127,7 +134,7 @@ def write(value: Any, encoding: str, what: str) -> Written:
     string_offset = _PREFIX_BYTES + len(header)
     data_offset = string_offset + len(printed)
     offsets = string_offset.to_bytes(8, "big") + data_offset.to_bytes(8, "big")
-    return Written(offsets + header, printed, data)
+    return Written(offsets + header, printed, data, encoding != CLOUDPICKLE)
 
 
 def _header(doc: Optional[str], name: str, encoding: str) -> bytes:
@@ -143,6 +150,7 @@ def _written(doc: Optional[str], name: str, encoding: str) -> bytes:
     }
     if encoding != CLOUDPICKLE:
         header["encoding"] = encoding
+        header["binary"] = True
     return json.dumps(header).encode("ascii")
 
 

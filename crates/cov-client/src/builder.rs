@@ -228,9 +228,14 @@ impl Builder {
         connector.set_connect_timeout(Some(self.connect_timeout));
         connector.set_nodelay(true);
         #[cfg(feature = "tls")]
-        let connector = crate::tls::connector(connector, &self.certificates)?;
+        let connector = crate::tls::connector(connector, &self.certificates, is_encrypted(&base))?;
         Ok((base.clone(), base, Connector::Network(connector)))
     }
+}
+
+#[cfg(feature = "tls")]
+fn is_encrypted(base: &str) -> bool {
+    base.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, Error> {

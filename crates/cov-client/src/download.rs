@@ -11,10 +11,13 @@ use cov_core::ids::{DispatchId, NodeId};
 use http::HeaderValue;
 use http::header::RANGE;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use crate::client::{Call, Client, Opened};
 use crate::error::Error;
+
+/// Most memory that is reserved for bytes that are announced and not there yet. Bytes.
+const ROOM_BYTES_MAX: usize = 256 << 20;
 
 /// Bytes on their way from the server.
 ///
@@ -98,7 +101,9 @@ impl Download {
     /// # }
     /// ```
     pub async fn collect(mut self, limit: usize) -> Result<Bytes, Error> {
-        let mut all = bytes::BytesMut::new();
+        let announced = self.body.size_hint().exact().and_then(|size| usize::try_from(size).ok());
+        let room = announced.unwrap_or_default().min(limit).min(ROOM_BYTES_MAX);
+        let mut all = bytes::BytesMut::with_capacity(room);
         while let Some(chunk) = self.next().await? {
             if all.len() + chunk.len() > limit {
                 return Err(Error::TooLarge { url: self.url, tries: 1, limit });

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cov_core::asset::{AssetAddress, AssetKey};
-use cov_core::graph::NodeKind;
 use cov_core::ids::{DispatchId, NodeId};
 use cov_core::manifest::LatticeInfo;
 use cov_core::result::{self, Fetched, NodeResult, Summary, Text, Value};
@@ -220,7 +219,7 @@ fn of_summary(summary: Summary) -> result::Result {
 fn of_dispatch(dispatch: Dispatch) -> result::Result {
     let Dispatch { summary, lattice, error, assets, nodes } = dispatch;
     let nodes: Vec<NodeResult> = nodes.into_iter().map(of_node).collect();
-    let end = nodes.iter().find(|node| node.kind == NodeKind::Postprocess);
+    let end = nodes.iter().find(|node| node.kind.ends_lattice());
     result::Result {
         lattice,
         error,
@@ -285,7 +284,7 @@ pub(crate) fn left_of(record: &result::Result) -> Vec<(AssetAddress, u64)> {
 /// Puts a content where it belongs.
 fn put(record: &mut result::Result, address: AssetAddress, bytes: Bytes) -> Result<(), Error> {
     let value = |bytes: &Bytes| {
-        let read = TransportableObject::from_archive(bytes);
+        let read = TransportableObject::from_bytes(bytes);
         read.map(|object| Some(Fetched::Here(object))).map_err(|source| Error::Workflow {
             reason: format!("the {address} of dispatch {} is no value", record.dispatch_id),
             source: source.into(),

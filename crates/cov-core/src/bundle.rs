@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::asset::{Announced, AssetAddress, AssetKey, ContentDigest, ContentRef};
+use crate::asset::{Announced, AssetAddress, AssetKey, ContentRef, SmallContent};
 use crate::executor::ExecutorSpec;
 use crate::graph::{Edge, NodeKind};
 use crate::ids::{DispatchId, NodeId};
@@ -100,9 +100,21 @@ impl Bundle {
 
     /// Takes in a content and returns its index. The caller sees to it that each comes once.
     pub fn content(&mut self, bytes: Bytes) -> u32 {
-        let mut digest = ContentDigest::default();
-        digest.update(&bytes);
-        self.contents.push((bytes, digest.finish()));
+        let SmallContent { content, bytes } = SmallContent::new(bytes);
+        self.named_content(bytes, content)
+    }
+
+    /// As [`Bundle::content`], for bytes whose names are known.
+    ///
+    /// ```
+    /// # use cov_core::bundle::Bundle;
+    /// use cov_core::asset::SmallContent;
+    /// let mut bundle = Bundle::new(cov_core::manifest::LatticeInfo::default());
+    /// let SmallContent { bytes, content } = SmallContent::new("what it does".into());
+    /// assert_eq!(bundle.named_content(bytes, content), 0);
+    /// ```
+    pub fn named_content(&mut self, bytes: Bytes, content: ContentRef) -> u32 {
+        self.contents.push((bytes, content));
         u32::try_from(self.contents.len() - 1).unwrap_or(u32::MAX)
     }
 

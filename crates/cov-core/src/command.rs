@@ -209,8 +209,6 @@ fn is_plain_word(text: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Collect {
-    /// The first value is the output, as it is.
-    Value,
     /// All values are a list, in JSON.
     List,
     /// They are a map, in JSON: each name takes the next value, or so many in a list.

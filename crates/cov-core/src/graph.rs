@@ -22,12 +22,45 @@ pub enum NodeKind {
     Sublattice,
     /// The last task of a lattice; its end is the end of the dispatch, its output the result.
     Postprocess,
+    /// The end of a lattice that returns what one of its nodes made: the output of its only
+    /// argument is the result. Complete when reached; nothing runs for it.
+    Forward,
 }
 
 impl NodeKind {
     /// All kinds, in the order of their stored numbers.
-    pub const ALL: [Self; 5] =
-        [Self::Task, Self::Parameter, Self::Helper, Self::Sublattice, Self::Postprocess];
+    pub const ALL: [Self; 6] = [
+        Self::Task,
+        Self::Parameter,
+        Self::Helper,
+        Self::Sublattice,
+        Self::Postprocess,
+        Self::Forward,
+    ];
+
+    /// Whether something runs for such a node.
+    ///
+    /// ```
+    /// use cov_core::graph::NodeKind;
+    /// assert!(NodeKind::Task.runs());
+    /// assert!(!NodeKind::Parameter.runs());
+    /// ```
+    #[must_use]
+    pub fn runs(self) -> bool {
+        !matches!(self, Self::Parameter | Self::Forward)
+    }
+
+    /// Whether the output of such a node is what the dispatch returns.
+    ///
+    /// ```
+    /// use cov_core::graph::NodeKind;
+    /// assert!(NodeKind::Postprocess.ends_lattice());
+    /// assert!(!NodeKind::Task.ends_lattice());
+    /// ```
+    #[must_use]
+    pub fn ends_lattice(self) -> bool {
+        matches!(self, Self::Postprocess | Self::Forward)
+    }
 
     /// The number under which the kind is stored. Numbers are never reassigned.
     #[must_use]
@@ -38,6 +71,7 @@ impl NodeKind {
             Self::Helper => 2,
             Self::Sublattice => 3,
             Self::Postprocess => 4,
+            Self::Forward => 5,
         }
     }
 

@@ -105,6 +105,15 @@ pub enum ManifestError {
         /// The second.
         second: NodeId,
     },
+    /// A node that hands on what it takes does not take exactly one argument, or nodes wait for it.
+    #[error(
+        "node {node} hands on the output of another as the result: it takes one positional \
+         argument, and no node takes its own"
+    )]
+    Forward {
+        /// The node.
+        node: NodeId,
+    },
     /// An asset is announced twice, or for a node that does not exist, or with size 0.
     #[error("the asset `{address}` is announced twice, is empty, or belongs to no node")]
     Asset {
@@ -131,7 +140,7 @@ impl Manifest {
         let kinds: Vec<NodeKind> = self.nodes.iter().map(|node| node.kind).collect();
         let graph = Graph::new(&kinds, &self.edges)?;
         self.check_executors(&graph)?;
-        check_single_end(&graph)?;
+        check_end(&graph)?;
         self.check_assets(&graph)?;
         Ok(graph)
     }
@@ -171,10 +180,23 @@ impl Manifest {
     }
 }
 
-fn check_single_end(graph: &Graph) -> Result<(), ManifestError> {
-    let mut ends = graph.nodes().filter(|node| graph.kind(*node) == NodeKind::Postprocess);
+fn check_end(graph: &Graph) -> Result<(), ManifestError> {
+    let mut ends = graph.nodes().filter(|node| graph.kind(*node).ends_lattice());
     match (ends.next(), ends.next()) {
         (Some(first), Some(second)) => Err(ManifestError::TwoEnds { first, second }),
+        (Some(node), None) if graph.kind(node) == NodeKind::Forward => check_forward(graph, node),
         _ => Ok(()),
     }
 }
+
+fn check_forward(graph: &Graph, node: NodeId) -> Result<(), ManifestError> {
+    let inputs = graph.inputs(node);
+    let takes_one = inputs.args.len() == 1 && inputs.kwargs.is_empty();
+    match takes_one && graph.children(node).is_empty() {
+        true => Ok(()),
+        false => Err(ManifestError::Forward { node }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,13 +3,15 @@
 //!
 //! ```text
 //! 0             8           16               string_offset       data_offset        end
-//! | string_offset | data_offset | header (JSON)  | object string     | base64 of data |
+//! | string_offset | data_offset | header (JSON)  | object string     | data           |
 //! ```
+//!
+//! The data is in base64, as Covalent has it, unless the header says that it is `"binary": true`:
+//! then it stands there as it is. What Covalent cannot read in any case is written in binary.
 //!
 //! Both offsets are unsigned 64-bit big-endian. They come from outside, so every one is checked
 //! before it is used.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -22,7 +24,10 @@ use serde::{Deserialize, Serialize};
 use crate::array::{self, Array};
 use crate::pickle::{self, Pickle};
 
-const PREFIX_BYTES: usize = 16;
+mod layout;
+
+pub use layout::Layout;
+use layout::{PREFIX_BYTES, python_json};
 
 /// Longest header that is read. Bytes.
 pub const HEADER_BYTES_MAX: usize = 1024 * 1024;
@@ -67,6 +72,32 @@ impl Encoding {
     }
 }
 
+impl Encoding {
+    /// The form in which data of this encoding stands in archives that are written here.
+    ///
+    /// ```
+    /// use cov_core::transportable::{Encoding, Form};
+    /// assert_eq!(Encoding::Cloudpickle.form(), Form::Base64);
+    /// assert_eq!(Encoding::Json.form(), Form::Binary);
+    /// ```
+    #[must_use]
+    pub const fn form(self) -> Form {
+        match self {
+            Self::Cloudpickle => Form::Base64,
+            Self::Bincode | Self::Json | Self::Array => Form::Binary,
+        }
+    }
+}
+
+/// In which form the data of an archive stands there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// In base64: Covalent's.
+    Base64,
+    /// As it is: a third shorter to store, send and hash, and nothing to decode.
+    Binary,
+}
+
 impl fmt::Display for Encoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -89,6 +120,39 @@ pub struct Header {
     /// writes them.
     #[serde(default, skip_serializing_if = "is_cloudpickle")]
     pub encoding: Encoding,
+}
+
+impl Header {
+    /// Reads the header of an archive, and with it the form of its data.
+    ///
+    /// # Errors
+    /// It is no JSON object of the known shape.
+    ///
+    /// ```
+    /// use cov_core::transportable::{Form, Header};
+    /// let (_, form) = Header::read(br#"{"encoding": "json", "binary": true}"#)?;
+    /// assert_eq!(form, Form::Binary);
+    /// # Ok::<(), cov_core::transportable::Error>(())
+    /// ```
+    pub fn read(bytes: &[u8]) -> Result<(Self, Form), Error> {
+        #[derive(Deserialize)]
+        struct Written {
+            #[serde(default)]
+            py_version: String,
+            #[serde(default)]
+            cloudpickle_version: String,
+            #[serde(default)]
+            attrs: Attributes,
+            #[serde(default)]
+            encoding: Encoding,
+            #[serde(default)]
+            binary: bool,
+        }
+        let Written { py_version, cloudpickle_version, attrs, encoding, binary } =
+            serde_json::from_slice(bytes).map_err(Error::Header)?;
+        let form = if binary { Form::Binary } else { Form::Base64 };
+        Ok((Self { py_version, cloudpickle_version, attrs, encoding }, form))
+    }
 }
 
 /// The object's name and docstring in a [`Header`].
@@ -172,60 +236,6 @@ pub enum Error {
     BincodeEncode(#[source] bincode::error::EncodeError),
 }
 
-/// Where the three parts of an archive lie. Computed from its first 16 bytes and its length, so
-/// that one part of a large archive can be read without the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
-    string_offset: u64,
-    data_offset: u64,
-    length: u64,
-}
-
-impl Layout {
-    /// Reads the layout of an archive of `length` bytes that begins with `prefix`.
-    ///
-    /// # Errors
-    /// Too few bytes, offsets out of order or beyond the end, or an overlong header.
-    pub fn read(prefix: &[u8], length: u64) -> Result<Self, Error> {
-        let (Some(first), Some(second)) = (read_u64(prefix, 0), read_u64(prefix, 8)) else {
-            return Err(Error::TooShort { length });
-        };
-        let layout = Self { string_offset: first, data_offset: second, length };
-        let in_order = first >= PREFIX_BYTES as u64 && second >= first && length >= second;
-        if !in_order {
-            return Err(Error::Offsets { string_offset: first, data_offset: second, length });
-        }
-        let header = first - PREFIX_BYTES as u64;
-        if header > HEADER_BYTES_MAX as u64 {
-            return Err(Error::HeaderTooLong { length: header });
-        }
-        Ok(layout)
-    }
-
-    /// Where the header lies.
-    #[must_use]
-    pub fn header(&self) -> Range<u64> {
-        PREFIX_BYTES as u64..self.string_offset
-    }
-
-    /// Where the object string lies.
-    #[must_use]
-    pub fn object_string(&self) -> Range<u64> {
-        self.string_offset..self.data_offset
-    }
-
-    /// Where the base64 data lies.
-    #[must_use]
-    pub fn data(&self) -> Range<u64> {
-        self.data_offset..self.length
-    }
-}
-
-fn read_u64(bytes: &[u8], at: usize) -> Option<u64> {
-    let raw: [u8; 8] = bytes.get(at..at + 8)?.try_into().ok()?;
-    Some(u64::from_be_bytes(raw))
-}
-
 /// A value as bytes, with its encoding, a printed form, and what is known of its origin.
 ///
 /// ```
@@ -267,31 +277,84 @@ impl TransportableObject {
     /// # Errors
     /// Anything that is not the documented layout; see [`enum@Error`].
     pub fn from_archive(archive: &[u8]) -> Result<Self, Error> {
-        let layout = Layout::read(archive, archive.len() as u64)?;
-        let part = |range: Range<u64>| part_of(archive, range);
-        let header = serde_json::from_slice(part(layout.header())).map_err(Error::Header)?;
-        let text = std::str::from_utf8(part(layout.object_string()));
-        let data = STANDARD.decode(part(layout.data())).map_err(Error::Base64)?;
-        Ok(Self {
-            header,
-            object_string: text.map_err(Error::ObjectString)?.to_owned(),
-            data: data.into(),
-        })
+        Self::read(archive, Bytes::copy_from_slice)
     }
 
-    /// Writes the archive: the layout that the SDK reads.
+    /// As [`TransportableObject::from_archive`], without a copy of the data if it is in binary.
+    ///
+    /// # Errors
+    /// As [`TransportableObject::from_archive`].
+    ///
+    /// ```
+    /// use cov_core::transportable::TransportableObject;
+    /// let archive = TransportableObject::from_json(&7)?.to_archive();
+    /// let read = TransportableObject::from_bytes(&archive.into())?;
+    /// assert_eq!(read.to_json::<u8>()?, 7);
+    /// # Ok::<(), cov_core::transportable::Error>(())
+    /// ```
+    pub fn from_bytes(archive: &Bytes) -> Result<Self, Error> {
+        Self::read(archive, |data| archive.slice_ref(data))
+    }
+
+    /// Reads an archive, whose binary data `taken` takes over.
+    fn read(archive: &[u8], taken: impl FnOnce(&[u8]) -> Bytes) -> Result<Self, Error> {
+        let layout = Layout::read(archive, archive.len() as u64)?;
+        let part = |range: Range<u64>| part_of(archive, range);
+        let (header, form) = Header::read(part(layout.header()))?;
+        let text = std::str::from_utf8(part(layout.object_string()));
+        let object_string = text.map_err(Error::ObjectString)?.to_owned();
+        let data = match form {
+            Form::Base64 => STANDARD.decode(part(layout.data())).map_err(Error::Base64)?.into(),
+            Form::Binary => taken(part(layout.data())),
+        };
+        Ok(Self { header, object_string, data })
+    }
+
+    /// Writes the archive: the layout that the SDK reads, if it reads the encoding.
     #[must_use]
     pub fn to_archive(&self) -> Vec<u8> {
+        match self.header.encoding.form() {
+            Form::Base64 => {
+                let mut archive = self.front(self.data.len().div_ceil(3) * 4);
+                archive.extend_from_slice(STANDARD.encode(&self.data).as_bytes());
+                archive
+            }
+            Form::Binary => {
+                let mut archive = self.front(self.data.len());
+                archive.extend_from_slice(&self.data);
+                archive
+            }
+        }
+    }
+
+    /// The archive in two parts, which need not be joined to be written somewhere. Copies no data
+    /// that is in binary.
+    ///
+    /// ```
+    /// use cov_core::transportable::TransportableObject;
+    /// let object = TransportableObject::from_json(&7)?;
+    /// assert_eq!(object.to_parts().concat(), object.to_archive());
+    /// # Ok::<(), cov_core::transportable::Error>(())
+    /// ```
+    #[must_use]
+    pub fn to_parts(&self) -> [Bytes; 2] {
+        let data = match self.header.encoding.form() {
+            Form::Base64 => STANDARD.encode(&self.data).into(),
+            Form::Binary => self.data.clone(),
+        };
+        [self.front(0).into(), data]
+    }
+
+    /// What stands in front of the data, with room for so many bytes behind it.
+    fn front(&self, room: usize) -> Vec<u8> {
         let header = python_json(&self.header);
         let string_offset = PREFIX_BYTES + header.len();
         let data_offset = string_offset + self.object_string.len();
-        let base64_bytes = self.data.len().div_ceil(3) * 4;
-        let mut archive = Vec::with_capacity(data_offset + base64_bytes);
+        let mut archive = Vec::with_capacity(data_offset + room);
         archive.extend_from_slice(&(string_offset as u64).to_be_bytes());
         archive.extend_from_slice(&(data_offset as u64).to_be_bytes());
         archive.extend_from_slice(header.as_bytes());
         archive.extend_from_slice(self.object_string.as_bytes());
-        archive.extend_from_slice(STANDARD.encode(&self.data).as_bytes());
         archive
     }
 
@@ -389,45 +452,6 @@ fn part_of(archive: &[u8], range: Range<u64>) -> &[u8] {
     let bounds = (usize::try_from(range.start), usize::try_from(range.end));
     let (Ok(start), Ok(end)) = bounds else { return &[] };
     archive.get(start..end).unwrap_or(&[])
-}
-
-/// The header as Python's `json.dumps` writes it: a space after `,` and `:`, non-ASCII escaped.
-fn python_json(header: &Header) -> String {
-    let doc = header.attrs.doc.as_deref().map_or(Cow::Borrowed("null"), |doc| quoted(doc).into());
-    let encoding = match header.encoding {
-        Encoding::Cloudpickle => String::new(),
-        other => format!(r#", "encoding": "{other}""#),
-    };
-    format!(
-        r#"{{"py_version": {}, "cloudpickle_version": {}, "attrs": {{"doc": {doc}, "name": {}}}{encoding}}}"#,
-        quoted(&header.py_version),
-        quoted(&header.cloudpickle_version),
-        quoted(&header.attrs.name),
-    )
-}
-
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            ' '..='~' => out.push(character),
-            _ => {
-                for unit in character.encode_utf16(&mut [0; 2]) {
-                    out.push_str(&format!("\\u{unit:04x}"));
-                }
-            }
-        }
-    }
-    out.push('"');
-    out
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! changes are durable. One commit is in flight at a time; what happens meanwhile goes into the
 //! next.
 
+mod handing;
 mod load;
 mod message;
 mod newborn;

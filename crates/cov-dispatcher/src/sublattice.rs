@@ -136,7 +136,7 @@ fn read_bundle(output: &Blob) -> Result<Option<Bundle>, String> {
         Blob::Small(bytes) => bytes.clone(),
         Blob::File { path, .. } => std::fs::read(path).map_err(unreadable)?.into(),
     };
-    let object = TransportableObject::from_archive(&archive).map_err(|error| error.to_string())?;
+    let object = TransportableObject::from_bytes(&archive).map_err(|error| error.to_string())?;
     Bundle::from_json(&object.data).map(Some).map_err(|error| error.to_string())
 }
 
@@ -145,8 +145,8 @@ fn is_json(beginning: &[u8], size: u64) -> bool {
     let Ok(layout) = Layout::read(beginning, size) else { return false };
     let Range { start, end } = layout.header();
     let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-    let header = beginning.get(at(start)..at(end)).map(serde_json::from_slice::<Header>);
-    matches!(header, Some(Ok(Header { encoding: Encoding::Json, .. })))
+    let header = beginning.get(at(start)..at(end)).map(Header::read);
+    matches!(header, Some(Ok((Header { encoding: Encoding::Json, .. }, _))))
 }
 
 fn built_of(bundle: &Bundle) -> BuiltLattice {

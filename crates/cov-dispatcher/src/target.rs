@@ -6,7 +6,6 @@ use std::sync::Arc;
 use cov_core::asset::{AssetAddress, AssetKey};
 use cov_core::command;
 use cov_core::executor::ExecutorSpec;
-use cov_core::graph::NodeKind;
 use cov_core::ids::{ContentId, NodeId};
 use cov_core::manifest::Manifest;
 use cov_core::platform;
@@ -236,7 +235,7 @@ pub(crate) fn check(manifest: &Manifest) -> Result<(), Error> {
         let executor = manifest.executors.get(node.executor as usize);
         let Some(spec) = executor.filter(|spec| spec.name == RUST_NAME) else { continue };
         let Some(known) = faults.get_mut(node.executor as usize) else { continue };
-        if node.kind == NodeKind::Parameter {
+        if !node.kind.runs() {
             continue;
         }
         let elsewhere = spec.attribute("on").is_some_and(|on| !on.is_null());
@@ -257,7 +256,7 @@ pub(crate) fn needs_program(manifest: &Manifest) -> bool {
     let is_rust = |index: u32| {
         manifest.executors.get(index as usize).is_some_and(|spec| spec.name == RUST_NAME)
     };
-    manifest.nodes.iter().any(|node| node.kind != NodeKind::Parameter && is_rust(node.executor))
+    manifest.nodes.iter().any(|node| node.kind.runs() && is_rust(node.executor))
 }
 
 /// Has executors of Rust electrons that name no program name that of `other`.

@@ -77,8 +77,7 @@ fn check_node(dispatch: &Dispatch, id: NodeId, node: &Node) -> Result<(), String
         }
         Phase::Ready | Phase::Running { .. } | Phase::Backoff | Phase::Dispatching { .. } => {
             rule(open == 0, || format!("is under way, but {open} inputs are open"))?;
-            let parameter = dispatch.kind(id) == NodeKind::Parameter;
-            rule(!parameter, || "a parameter is never under way".into())
+            rule(dispatch.kind(id).runs(), || "is under way, and nothing runs for it".into())
         }
         Phase::Ended(_) => {
             rule(open == 0, || format!("has ended, but {open} inputs are open"))?;

@@ -199,6 +199,10 @@ impl Machine<'_> {
                 self.release_children(id, &mut reached);
             } else if cancelled {
                 self.set_end(id, End::Cancelled, None);
+            } else if self.dispatch.kind(id) == NodeKind::Forward {
+                self.start_now(id);
+                self.set_end(id, End::Completed, None);
+                self.release_children(id, &mut reached);
             } else {
                 self.make_ready(id);
             }

@@ -149,6 +149,7 @@ fn manifest_fault(code: ErrorCode, fault: &ManifestError) -> Refusal {
         ) => in_graph("links", *edge),
         ManifestError::Graph(GraphError::Cycle { node })
         | ManifestError::TwoEnds { second: node, .. }
+        | ManifestError::Forward { node }
         | ManifestError::Executor { node, .. } => in_graph("nodes", node.index()),
         ManifestError::Asset { address } => match address.node {
             Some(node) => in_graph("nodes", node.index()),

@@ -121,7 +121,7 @@ impl Registration {
 /// The node that ends a lattice, by the kinds of its nodes.
 pub(crate) fn result_node(kinds: impl Iterator<Item = NodeKind>) -> Option<NodeId> {
     let mut nodes = (0_u32..).map(NodeId).zip(kinds);
-    nodes.find(|(_, kind)| *kind == NodeKind::Postprocess).map(|(node, _)| node)
+    nodes.find(|(_, kind)| kind.ends_lattice()).map(|(node, _)| node)
 }
 
 /// A node of a new dispatch.

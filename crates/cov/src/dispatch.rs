@@ -150,7 +150,7 @@ impl<T> Dispatched<T> {
         let address = AssetAddress::of_dispatch(AssetKey::Result);
         let download = self.client.read_asset(&self.id, address, ..).await?;
         let archive = download.collect(RESULT_BYTES_MAX).await?;
-        let read = TransportableObject::from_archive(&archive).and_then(|object| object.decode());
+        let read = TransportableObject::from_bytes(&archive).and_then(|object| object.decode());
         read.map_err(|source| Error::Value {
             type_name: std::any::type_name::<T>(),
             consumer: format!("the result of {}", self.id),

@@ -24,14 +24,16 @@ class Value(NamedTuple):
 
 
 def read(archive: bytes) -> Value:
-    """Reads an archive; decodes nothing but its base64."""
+    """Reads an archive; decodes nothing but base64."""
     string_offset = int.from_bytes(archive[:8], "big")
     data_offset = int.from_bytes(archive[8:_PREFIX_BYTES], "big")
     if not _PREFIX_BYTES <= string_offset <= data_offset <= len(archive):
         raise NoValue("it is no archive of a value")
     try:
         header: Dict[str, Any] = json.loads(archive[_PREFIX_BYTES:string_offset])
-        data = binascii.a2b_base64(memoryview(archive)[data_offset:])
+        is_binary = header.get("binary")
+        data = archive[data_offset:]
+        data = data if is_binary else binascii.a2b_base64(data)
     except ValueError as error:
         raise NoValue(f"its archive is damaged: {error}") from None
     return Value(str(header.get("encoding") or "cloudpickle"), data)
@@ -97,10 +99,11 @@ def _packed(encoding: str, printed: str, data: bytes) -> bytes:
         "cloudpickle_version": "",
         "attrs": {"doc": "", "name": ""},
         "encoding": encoding,
+        "binary": True,
     }
     head = json.dumps(header).encode("ascii")
     shown = printed.encode("utf-8")
     string_offset = _PREFIX_BYTES + len(head)
     offsets = (string_offset, string_offset + len(shown))
     prefix = b"".join(offset.to_bytes(8, "big") for offset in offsets)
-    return prefix + head + shown + binascii.b2a_base64(data, newline=False)
+    return prefix + head + shown + data

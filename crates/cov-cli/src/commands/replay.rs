@@ -95,6 +95,9 @@ fn check_kind(id: &DispatchId, node: &Node) -> Result<(), Error> {
                 format!("replay a node of that one: `cov show {below}`"),
             )
         }
+        NodeKind::Forward => {
+            ("the result, which another node made", format!("`cov result {begin}` shows it"))
+        }
         NodeKind::Task | NodeKind::Helper | NodeKind::Postprocess => return Ok(()),
     };
     Err(Error::Impossible {

@@ -31,11 +31,10 @@ pub(super) async fn run(context: &Context, asked: &ResultOf) -> Result<Code, Err
     let address = there(context, &client, &id, asked.node).await?;
     let read = client.read_asset(&id, address, ..).await.map_err(|error| context.told(error))?;
     let archive = read.collect(VALUE_BYTES_MAX).await.map_err(|error| context.told(error))?;
-    let object =
-        TransportableObject::from_archive(&archive).map_err(|error| Error::Impossible {
-            said: format!("what is stored there is no value: {error}"),
-            hint: "`cov db check` says whether stored contents are damaged".to_owned(),
-        })?;
+    let object = TransportableObject::from_bytes(&archive).map_err(|error| Error::Impossible {
+        said: format!("what is stored there is no value: {error}"),
+        hint: "`cov db check` says whether stored contents are damaged".to_owned(),
+    })?;
     if let Some(file) = &asked.output {
         save(&object, file, asked.force)?;
         let saved = Saved {

@@ -131,9 +131,9 @@ pub(crate) fn heading(dispatch: &Dispatch, screen: &Screen) -> String {
 
 /// What people call a node.
 pub(crate) fn name_of(node: &Node) -> &str {
-    match node.kind {
-        NodeKind::Postprocess => "result",
-        _ => &node.name,
+    match node.kind.ends_lattice() {
+        true => "result",
+        false => &node.name,
     }
 }
 
@@ -173,7 +173,7 @@ fn note(node: &Node) -> String {
     if tries > 1 {
         notes.push(count(tries, "attempt"));
     }
-    let runs = !matches!(node.kind, NodeKind::Parameter | NodeKind::Postprocess);
+    let runs = node.kind.runs() && !node.kind.ends_lattice();
     if runs && !matches!(node.executor.as_str(), "local" | COMMANDS) {
         notes.push(format!("on {}", node.executor));
     }

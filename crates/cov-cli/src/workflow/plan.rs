@@ -297,23 +297,27 @@ impl<'a> Planner<'a> {
             Some(Outputs::One(_)) | None => ends.iter().map(|name| (*name, *name)).collect(),
         };
         let (collect, args) = match single {
-            Some(name) if is_repeated(name) => (Collect::List, of(name).to_vec()),
-            Some(name) => (Collect::Value, of(name).to_vec()),
+            Some(name) if is_repeated(name) => (Some(Collect::List), of(name).to_vec()),
+            // The output of one task is the result as it stands.
+            Some(name) => (None, of(name).to_vec()),
             None => {
                 let count = |task: &str| u32::try_from(of(task).len()).unwrap_or(u32::MAX);
                 let member = |(name, task): &(&str, &str)| {
                     ((*name).to_owned(), is_repeated(task).then(|| count(task)))
                 };
                 let args = named.iter().flat_map(|(_, task)| of(task)).copied().collect();
-                (Collect::Map(named.iter().map(member).collect()), args)
+                (Some(Collect::Map(named.iter().map(member).collect())), args)
             }
         };
         let waits = ends.iter().flat_map(|name| of(name)).copied();
         let waits: Vec<NodeId> = waits.filter(|node| !args.contains(node)).collect();
-        let node = self.node("result".to_owned(), NodeKind::Postprocess, 0);
-        let content =
-            self.contents.add(contents::function(&json!(Work::Collect(collect)), "collect"));
-        self.assets.push((AssetAddress::of_node(node, AssetKey::Function), content));
+        let kind = if collect.is_some() { NodeKind::Postprocess } else { NodeKind::Forward };
+        let node = self.node("result".to_owned(), kind, 0);
+        if let Some(collect) = collect {
+            let function = contents::function(&json!(Work::Collect(collect)), "collect");
+            let content = self.contents.add(function);
+            self.assets.push((AssetAddress::of_node(node, AssetKey::Function), content));
+        }
         self.connect(node, args, Vec::new(), waits);
     }
 

@@ -108,6 +108,8 @@ output = { file = "sum.txt" }
 [tasks.odd]
 run = ["sh", "-c", "echo $COV_NODE_ID; exit ${{ tasks.rows }}", "${{ tasks.sum }}"]
 success = [2]
+[tasks.after]
+run = ["echo", "${{ tasks.odd }}"]
 "#;
 
 #[test]
@@ -132,16 +134,23 @@ fn a_command_runs_again_as_it_was_put_together() {
     let script = std::process::Command::new("sh").arg(place.path("kept/run.sh")).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&script.stderr), sum.errors);
     assert!(place.path("kept/work/sum.txt").is_file());
-    let result = replay(&place, "@ 3", "");
-    assert!(result.code == 1 && result.errors.contains("no inputs yet"), "{}", result.errors);
+    let after = replay(&place, "@ 3", "");
+    assert!(after.code == 1 && after.errors.contains("no inputs yet"), "{}", after.errors);
 }
 
 #[test]
 fn what_only_puts_values_together_is_not_run() {
     let place = served();
-    run(&place, "name = \"hi\"\n[tasks.hi]\nrun = [\"echo\", \"hi\"]\n");
-    let collects = replay(&place, "@ 1", "");
+    let hi = "[tasks.hi]\nrun = [\"echo\", \"hi\"]\n";
+    run(&place, &format!("name = \"two\"\n{hi}[tasks.ho]\nrun = [\"echo\", \"ho\"]\n"));
+    let collects = replay(&place, "@ 2", "");
     assert!(collects.code == 1 && collects.errors.contains("puts the outputs"), "{collects:?}");
+    run(&place, &format!("name = \"hi\"\n{hi}"));
+    let forwards = replay(&place, "@ 1", "");
+    assert!(
+        forwards.code == 1 && forwards.errors.contains("which another node made"),
+        "{forwards:?}"
+    );
     let traced = replay(&place, "@ 0 --debug", "");
     assert!(traced.code == 0 || traced.errors.contains("no line for a shell"), "{traced:?}");
 }

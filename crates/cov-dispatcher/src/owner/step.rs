@@ -1,8 +1,6 @@
 //! One step of an owner: a message becomes an event, the engine says what follows, and it is
 //! written down for the next commit or performed at once.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use cov_core::asset::{AssetAddress, AssetKey, ContentRef};
 use cov_core::error::Fault;
@@ -13,13 +11,11 @@ use cov_engine::effect::Effect;
 use cov_engine::event::{Event, Outcome};
 use cov_engine::machine::{Reject, Step, apply};
 use cov_engine::phase::{End, Phase};
-use cov_exec::WorkDir;
 use cov_store::Staged;
 use cov_store::model::{Change, ChangeSet};
 
 use crate::Error;
 use crate::admission::Work;
-use crate::attach::{self, Attachment};
 use crate::effects;
 use crate::executors::Slot;
 use crate::options::{CHANGES_AHEAD_MAX, REPLIES_MAX};
@@ -27,7 +23,6 @@ use crate::owner::pending::{Pending, Reply};
 use crate::owner::{ChildOutcome, Delivery, Message, Owner, Timer};
 use crate::reports::{Stopping, stage_patiently};
 use crate::service::Shared;
-use crate::target::{Target, TargetRuntime};
 
 /// Why a node failed whose attempt is lost.
 const LOST_TEXT: &str = "The attempt is lost: what ran it went away, and nobody can tell what became \
@@ -292,15 +287,6 @@ impl Owner {
         self.pending.changes.push(Change::Asset { address, content, small });
     }
 
-    /// A content as a task finds it: in the store, or still on its way there.
-    fn part(&self, content: ContentRef) -> effects::Part {
-        let sent = self.in_flight.as_ref().and_then(|flight| flight.sent.fresh.get(&content.id));
-        match sent.or_else(|| self.pending.fresh.get(&content.id)) {
-            Some(bytes) => effects::Part::Fresh(bytes.clone()),
-            None => effects::Part::Stored(content),
-        }
-    }
-
     /// Keeps why a node failed for good, as its error text.
     fn note_failure(&mut self, node: NodeId, message: Option<String>) {
         if self.dispatch.phase(node) != Some(&Phase::Ended(End::Failed)) {
@@ -348,6 +334,7 @@ impl Owner {
         }
         pending.nodes.sort_unstable();
         pending.nodes.dedup();
+        changes.extend(self.forwarded(&pending.nodes));
         for node in pending.nodes.drain(..) {
             if let Some(state) = self.dispatch.node_state(node) {
                 changes.push(Change::Node { node, state });
@@ -359,6 +346,24 @@ impl Owner {
         let at = self.shared.clock.now();
         let dispatch = self.id.clone();
         Ok((!changes.is_empty()).then(|| ChangeSet { dispatch, at, changes }))
+    }
+
+    /// The output of the node that hands on another's, if it is among those that changed and has
+    /// not got it yet.
+    fn forwarded(&mut self, changed: &[NodeId]) -> Option<Change> {
+        let graph = self.dispatch.graph();
+        let is_forward = |node: &NodeId| graph.kind(*node) == NodeKind::Forward;
+        let node = changed.iter().copied().find(is_forward)?;
+        if self.dispatch.phase(node) != Some(&Phase::Ended(End::Completed))
+            || self.loaded.node(node)?.output.is_some()
+        {
+            return None;
+        }
+        let source = graph.inputs(node).args.first().copied()?;
+        let content = self.loaded.node(source)?.output?;
+        self.set_output(node, content);
+        let address = AssetAddress::of_node(node, AssetKey::Output);
+        Some(Change::Asset { address, content, small: None })
     }
 
     /// `None` when the text cannot be stored.
@@ -397,95 +402,5 @@ impl Owner {
             // Queued together by the step, and noted for the commit.
             Effect::Enqueue { .. } | Effect::Finish { .. } => {}
         }
-    }
-
-    fn submit(&self, node: NodeId, attempt: AttemptId) {
-        let submission = effects::Submission {
-            dispatch: self.id.clone(),
-            node,
-            attempt,
-            plan: self.task_plan(node),
-        };
-        effects::submit(&self.shared, submission);
-    }
-
-    /// Takes up what an engine outside went on with while the server was away.
-    fn attach(&self, node: NodeId, attempt: AttemptId) {
-        let (target, contents) = (self.loaded.target(node), self.loaded.node(node));
-        let engine = target.and_then(|target| target.engine.as_ref());
-        let handle = contents.and_then(|contents| contents.job.as_deref().copied());
-        let work = Work { mailbox: self.mailbox.clone(), node, slot: self.loaded.slot(node) };
-        if !self.shared.admission.resume(attempt, work) {
-            return;
-        }
-        let attachment = Attachment {
-            dispatch: self.id.clone(),
-            node,
-            attempt,
-            job: engine.map(|engine| Arc::clone(&engine.spec)).zip(handle),
-        };
-        attach::attach(&self.shared, attachment);
-    }
-
-    /// What runs a task and where, or why nothing does.
-    fn runtime(
-        &self,
-        target: &Target,
-    ) -> Result<(effects::PlannedRuntime, Option<WorkDir>), (Fault, String)> {
-        use effects::PlannedRuntime;
-        match &target.runtime {
-            TargetRuntime::Python { work_dir } => Ok((PlannedRuntime::Python, work_dir.clone())),
-            TargetRuntime::Program { digest, work_dir, memory_bytes_max } => {
-                let brought = self.loaded.program.as_ref();
-                let program = brought.filter(|program| program.content.id == *digest).cloned();
-                let program = program.ok_or_else(|| {
-                    let brought = brought.map(|program| program.content.id.to_string());
-                    let brought = brought.unwrap_or_else(|| "none".to_owned());
-                    let text = format!(
-                        "the executor names the program {digest}; what came with the dispatch is \
-                         {brought}"
-                    );
-                    (Fault::Executor, text)
-                })?;
-                let memory_bytes_max = *memory_bytes_max;
-                Ok((PlannedRuntime::Program { program, memory_bytes_max }, work_dir.clone()))
-            }
-            TargetRuntime::Command => Ok((PlannedRuntime::Command, None)),
-            TargetRuntime::Unknown(reason) => Err((Fault::Executor, reason.clone())),
-        }
-    }
-
-    /// Where the parts of a task are, or why it cannot run.
-    fn task_plan(&self, node: NodeId) -> Result<effects::TaskPlan, (Fault, String)> {
-        let target = self.loaded.target(node);
-        let target = target.ok_or((Fault::Server, "the node has no executor".to_owned()))?;
-        let (runtime, work_dir) = self.runtime(target)?;
-        let engine = target.engine.as_ref().map(|engine| Arc::clone(&engine.spec));
-        let contents = self.loaded.node(node).cloned().unwrap_or_default();
-        let function = contents
-            .function
-            .ok_or_else(|| (Fault::Task, format!("node {node} has no function to run")))?;
-        let inputs = self.dispatch.graph().inputs(node);
-        let output_of = |source: NodeId| {
-            let output = self.loaded.node(source).and_then(|contents| contents.output);
-            output.map(|content| (source, self.part(content))).ok_or_else(|| {
-                (Fault::Task, format!("node {source}, an input of node {node}, has no output"))
-            })
-        };
-        Ok(effects::TaskPlan {
-            runtime,
-            engine,
-            work_dir,
-            function: self.part(*function),
-            hooks: contents.hooks.map(|content| self.part(*content)),
-            run_callables: self.dispatch.graph().kind(node) != NodeKind::Helper,
-            timed: self.dispatch.policy(node).time_limit.is_some(),
-            args: inputs.args.into_iter().map(output_of).collect::<Result<_, _>>()?,
-            kwargs: inputs
-                .kwargs
-                .into_iter()
-                .map(|(name, source)| output_of(source).map(|(node, part)| (name, node, part)))
-                .collect::<Result<_, _>>()?,
-        })
     }
 }

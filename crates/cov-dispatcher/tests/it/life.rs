@@ -3,6 +3,7 @@
 use cov_core::asset::AssetKey;
 use cov_core::error::Fault;
 use cov_core::graph::{EdgeKind, NodeKind};
+use cov_core::ids::NodeId;
 use cov_core::status::Status;
 use serde_json::json;
 
@@ -47,6 +48,30 @@ async fn parameters_diamonds_keywords_and_waits() {
     assert_eq!(world.output(&dispatch, after).await, "\"after\"");
     let state = |node: u32| record.nodes[node as usize].state;
     assert!(state(bottom).ended_at < state(after).started_at);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hands_on_another_output_ends_with_it() {
+    let world = World::new().await;
+    let mut flow = Flow::new();
+    let made = flow.task(json!({"return": "made"}), &[]);
+    let last = flow.task(json!({"return": "last"}), &[made]);
+    let end = flow.forward(made);
+    flow.edge(last, end, EdgeKind::Wait);
+    let record = world.run(&flow).await;
+    let dispatch = record.summary.dispatch_id.clone();
+    assert!(statuses(&record).iter().all(|status| *status == Status::Completed));
+    assert_eq!(world.output(&dispatch, end).await, "\"made\"");
+    assert_eq!(world.handle().result_address(&dispatch).await.unwrap().node, Some(NodeId(end)));
+    assert_eq!(world.executor().runs(&dispatch, end), 0);
+    let state = |node: u32| record.nodes[node as usize].state;
+    assert_eq!(state(end).started_at, state(last).ended_at);
+    assert_eq!(state(end).ended_at, record.summary.ended_at);
+    let mut failing = Flow::new();
+    let bad = failing.task(json!({"fail": "boom"}), &[]);
+    failing.forward(bad);
+    let record = world.run(&failing).await;
+    assert_eq!(statuses(&record), [Status::Failed, Status::NewObject]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

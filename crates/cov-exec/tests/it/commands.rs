@@ -305,8 +305,6 @@ async fn values_are_put_together_without_a_process() {
     let bytes = completed(bench.run(run(shell("printf '\\377'"), vec![])).await);
     let bytes = Payload::Bytes(bytes.to_archive().into());
     let collect = |collect| Work::Collect(collect);
-    let ending = bench.run(with(&collect(Collect::Value), vec![text()])).await;
-    assert_eq!(value_of(ending), json!("x\n"));
     let ending = bench.run(with(&collect(Collect::List), vec![text(), json(&json!([1]))])).await;
     assert_eq!(value_of(ending), json!(["x\n", [1]]));
     let members =

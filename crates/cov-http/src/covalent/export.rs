@@ -204,7 +204,7 @@ impl Export {
     /// The result of a dispatch is the output of its last node, once it is there.
     fn result_asset(&mut self) -> Result<(), Refusal> {
         let mut nodes = (0..).map(NodeId).zip(&self.record.nodes);
-        let last = nodes.find(|(_, node)| node.kind == NodeKind::Postprocess);
+        let last = nodes.find(|(_, node)| node.kind.ends_lattice());
         let output = last.map(|(id, node)| (AssetAddress::of_node(id, AssetKey::Output), node));
         let there = output.filter(|(address, node)| find(&node.assets, *address).is_some());
         let own = AssetAddress::of_dispatch(AssetKey::Result);

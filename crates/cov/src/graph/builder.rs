@@ -39,6 +39,8 @@ pub(super) struct Record {
 pub(super) enum Work {
     /// It has a value; the index of its content.
     Value(u32),
+    /// It hands on what another node made.
+    Forward,
     /// It calls an electron.
     Call { target: Target, kind: NodeKind, output: Encoding, shapes: Vec<Shape>, path: Vec<String> },
 }

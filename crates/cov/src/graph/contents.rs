@@ -3,28 +3,29 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use cov_core::asset::{ContentRef, SmallContent};
+use cov_core::ids::ContentId;
 
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    known: HashMap<Bytes, u32>,
-    bytes: Vec<Bytes>,
+    known: HashMap<ContentId, u32>,
+    contents: Vec<(Bytes, ContentRef)>,
 }
 
 impl Contents {
     /// Takes in a content and returns its index: the same for the same bytes.
     pub(super) fn add(&mut self, bytes: Vec<u8>) -> u32 {
-        if let Some(index) = self.known.get(bytes.as_slice()) {
-            return *index;
+        let SmallContent { content, bytes } = SmallContent::new(bytes.into());
+        let next = u32::try_from(self.contents.len()).unwrap_or(u32::MAX);
+        let index = *self.known.entry(content.id).or_insert(next);
+        if index == next {
+            self.contents.push((bytes, content));
         }
-        let bytes = Bytes::from(bytes);
-        let index = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
-        self.bytes.push(bytes.clone());
-        self.known.insert(bytes, index);
         index
     }
 
-    /// All contents, by index.
-    pub(super) fn into_bytes(self) -> Vec<Bytes> {
-        self.bytes
+    /// All contents with their names, by index.
+    pub(super) fn into_named(self) -> Vec<(Bytes, ContentRef)> {
+        self.contents
     }
 }

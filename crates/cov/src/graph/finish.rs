@@ -43,6 +43,7 @@ pub(super) fn finish<N: Nodes>(
                 assets.push((AssetAddress::of_node(id, AssetKey::Value), content));
                 (NodeKind::Parameter, 0)
             }
+            Work::Forward => (NodeKind::Forward, 0),
             Work::Call { target, kind, output, shapes, path } => {
                 let language = match (kind, target.is_rust()) {
                     (NodeKind::Postprocess, _) => collector,
@@ -74,8 +75,8 @@ pub(super) fn finish<N: Nodes>(
     bundle.manifest.nodes = listed;
     bundle.manifest.edges = edges;
     bundle.manifest.executors = writer.specs;
-    for bytes in contents.into_bytes() {
-        bundle.content(bytes);
+    for (bytes, content) in contents.into_named() {
+        bundle.named_content(bytes, content);
     }
     assets.into_iter().for_each(|(address, content)| bundle.asset(address, content));
     Lattice::checked(bundle, writer.languages)
@@ -87,7 +88,7 @@ pub(super) fn finish<N: Nodes>(
 fn collector(builder: &Builder) -> &'static str {
     let mut calls = builder.nodes.iter().filter_map(|record| match &record.work {
         Work::Call { target, .. } => Some(target.is_rust()),
-        Work::Value(_) => None,
+        Work::Value(_) | Work::Forward => None,
     });
     let some = calls.next();
     match some == Some(false) && calls.all(|rust| !rust) && crate::runner::context().is_none() {
@@ -117,6 +118,9 @@ fn add_result<N: Nodes>(builder: &mut Builder, output: &N, collector: &'static s
         shape = output.lay(&mut sink);
         sources = sink.into_sources();
     }
+    // One value that is encoded as it should be is the result as it stands.
+    let forwards = shape == Shape::Value
+        && matches!(sources.as_slice(), [one] if output_of(builder, *one) == Some(encoding));
     let last = builder.next_id();
     for (position, source) in (0..).zip(sources) {
         builder.edge(source, last, String::new(), EdgeKind::Arg(position));
@@ -126,14 +130,15 @@ fn add_result<N: Nodes>(builder: &mut Builder, output: &N, collector: &'static s
         loose.filter(|(record, _)| !record.awaited && matches!(record.work, Work::Call { .. }));
     let loose: Vec<NodeId> = loose.map(|(_, id)| NodeId(id)).collect();
     loose.into_iter().for_each(|id| builder.edge(id, last, String::new(), EdgeKind::Wait));
-    let shapes = if shape == Shape::Value { Vec::new() } else { vec![shape] };
-    let target = Target::Rust(COLLECT.into());
-    let work = Work::Call {
-        target,
-        kind: NodeKind::Postprocess,
-        output: encoding,
-        shapes,
-        path: Vec::new(),
+    let work = match forwards {
+        true => Work::Forward,
+        false => Work::Call {
+            target: Target::Rust(COLLECT.into()),
+            kind: NodeKind::Postprocess,
+            output: encoding,
+            shapes: if shape == Shape::Value { Vec::new() } else { vec![shape] },
+            path: Vec::new(),
+        },
     };
     // What the lattice's defaults say is meant for its electrons.
     let settings = Settings { executor: Some(collector.into()), ..Settings::default() };
@@ -148,7 +153,7 @@ fn needs_json(builder: &Builder, id: NodeId) -> bool {
 fn output_of(builder: &Builder, id: NodeId) -> Option<Encoding> {
     match builder.nodes.get(id.index())?.work {
         Work::Call { output, .. } => Some(output),
-        Work::Value(_) => None,
+        Work::Value(_) | Work::Forward => None,
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use cov_core::frames::{Blob, Outcome, Task, WorkDir};
 use cov_core::ids::NodeId;
 use cov_core::transportable::{Encoding, TransportableObject};
@@ -26,13 +29,13 @@ pub(super) type Electrons = HashMap<&'static str, &'static Electron>;
 pub(super) fn run(task: &Task, electrons: &Electrons, settings: &Settings) -> Outcome {
     let ran = panics::catch(|| attempt(task, electrons));
     match ran.and_then(|returned| returned) {
-        Ok(archive) => store(archive, task.attempt, settings),
+        Ok(object) => store(&object.to_parts(), task.attempt, settings),
         Err(message) => Outcome::Failed(shortened(message)),
     }
 }
 
-/// The archive of what the electron returned.
-fn attempt(task: &Task, electrons: &Electrons) -> Result<Vec<u8>, String> {
+/// What the electron returned.
+fn attempt(task: &Task, electrons: &Electrons) -> Result<TransportableObject, String> {
     let function = read_function(task)?;
     if !task.kwargs.is_empty() {
         return Err(format!(
@@ -43,21 +46,20 @@ fn attempt(task: &Task, electrons: &Electrons) -> Result<Vec<u8>, String> {
     enter(task)?;
     let leaves = task.args.iter().map(|argument| read_leaf(argument.node, &argument.value));
     let leaves = leaves.collect::<Result<Vec<Leaf>, String>>()?;
-    let object = match &function.target {
+    match &function.target {
         Target::Rust(name) if name == COLLECT => {
             let shape = function.args.first().unwrap_or(&Shape::Value);
-            collect(shape, &leaves, function.output).map_err(|error| error.to_string())?
+            collect(shape, &leaves, function.output).map_err(|error| error.to_string())
         }
         Target::Rust(name) => {
             let electron = electrons.get(&**name).ok_or_else(|| unknown(name, electrons))?;
             let mut inputs = Inputs::new(name, &leaves, &function.args, function.output);
-            electron.run(&mut inputs).map_err(|failure| failure.0)?
+            electron.run(&mut inputs).map_err(|failure| failure.0)
         }
         Target::Python(name) => {
-            return Err(format!("`{name}` is a Python electron, but its executor is one for Rust"));
+            Err(format!("`{name}` is a Python electron, but its executor is one for Rust"))
         }
-    };
-    Ok(object.to_archive())
+    }
 }
 
 fn read_function(task: &Task) -> Result<Function, String> {
@@ -96,7 +98,7 @@ fn read_object(blob: &Blob) -> Result<TransportableObject, String> {
             let bytes = std::fs::read(path);
             let bytes =
                 bytes.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-            TransportableObject::from_archive(&bytes)
+            TransportableObject::from_bytes(&bytes.into())
         }
     };
     read.map_err(|error| chain(&error))
@@ -116,14 +118,15 @@ fn enter(task: &Task) -> Result<(), String> {
 }
 
 /// The output for the server: in the frame, or in a file when it is large.
-fn store(archive: Vec<u8>, attempt: u64, settings: &Settings) -> Outcome {
+fn store(archive: &[Bytes], attempt: u64, settings: &Settings) -> Outcome {
     let spooled = settings.spooled(attempt, "output");
-    let Some(path) = spooled.filter(|_| archive.len() > settings.inline_bytes_max) else {
-        return Outcome::Completed(Blob::Inline(archive));
+    let length: usize = archive.iter().map(Bytes::len).sum();
+    let Some(path) = spooled.filter(|_| length > settings.inline_bytes_max) else {
+        return Outcome::Completed(Blob::Inline(archive.concat()));
     };
     let written = when_there_is_space(|| {
         // A part of it would keep the space that others wait for.
-        std::fs::write(&path, &archive).inspect_err(|_| drop(std::fs::remove_file(&path)))
+        write(&path, archive).inspect_err(|_| drop(std::fs::remove_file(&path)))
     });
     match written {
         Ok(()) => Outcome::Completed(Blob::File(path_bytes(&path))),
@@ -131,6 +134,11 @@ fn store(archive: Vec<u8>, attempt: u64, settings: &Settings) -> Outcome {
             "The task returned, but its output could not be written to the server's disk: {error}\n"
         )),
     }
+}
+
+fn write(path: &Path, parts: &[Bytes]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    parts.iter().try_for_each(|part| file.write_all(part))
 }
 
 pub(super) fn path_bytes(path: &Path) -> Vec<u8> {

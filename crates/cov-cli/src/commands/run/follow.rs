@@ -270,7 +270,7 @@ impl Follow<'_> {
         let address = AssetAddress::of_dispatch(AssetKey::Result);
         let bytes = self.client.read_asset(dispatch, address, ..).await?;
         let bytes = bytes.collect(RESULT_BYTES_MAX).await?;
-        let value = TransportableObject::from_archive(&bytes);
+        let value = TransportableObject::from_bytes(&bytes);
         // Bytes that are no text are told of, and can be fetched.
         Ok(value
             .ok()

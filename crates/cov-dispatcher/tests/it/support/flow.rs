@@ -84,6 +84,13 @@ impl Flow {
         id
     }
 
+    /// The end of a lattice that returns what `source` made.
+    pub(crate) fn forward(&mut self, source: u32) -> u32 {
+        let id = self.node(NodeKind::Forward);
+        self.edge(source, id, EdgeKind::Arg(0));
+        id
+    }
+
     pub(crate) fn edge(&mut self, source: u32, target: u32, kind: EdgeKind) {
         let (source, target) = (NodeId(source), NodeId(target));
         self.manifest.edges.push(Edge { source, target, name: format!("x{source}"), kind });

@@ -59,6 +59,7 @@ fn kind(rng: &mut Rng, one_in: usize) -> NodeKind {
         13 | 14 => NodeKind::Parameter,
         15 => NodeKind::Helper,
         16 => NodeKind::Postprocess,
+        17 => NodeKind::Forward,
         _ => NodeKind::Task,
     }
 }

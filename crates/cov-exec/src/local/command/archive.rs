@@ -4,9 +4,9 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek as _, SeekFrom, Write};
 
-use base64::engine::general_purpose::{GeneralPurpose, STANDARD};
+use base64::engine::general_purpose::STANDARD;
 use base64::read::DecoderReader;
-use cov_core::transportable::{Attributes, Encoding, Header, Layout, TransportableObject};
+use cov_core::transportable::{Attributes, Encoding, Form, Header, Layout, TransportableObject};
 
 use crate::Payload;
 
@@ -16,8 +16,7 @@ pub(super) const CHUNK_BYTES: usize = 64 * 1024;
 /// What is read from an archive: how its data is encoded, and the data.
 pub(super) struct Value<'a> {
     pub(super) encoding: Encoding,
-    pub(super) data:
-        BufReader<DecoderReader<'static, GeneralPurpose, BufReader<Box<dyn Read + 'a>>>>,
+    pub(super) data: Box<dyn BufRead + 'a>,
 }
 
 impl std::fmt::Debug for Value<'_> {
@@ -32,28 +31,33 @@ pub(super) fn open(payload: &Payload) -> io::Result<Value<'_>> {
         Payload::Bytes(bytes) => {
             let mut cursor = Cursor::new(bytes.as_ref());
             let length = bytes.len() as u64;
-            let (encoding, data) = head(&mut cursor, length)?;
+            let (encoding, form, data) = head(&mut cursor, length)?;
             cursor.set_position(data);
-            Ok(value(encoding, Box::new(cursor)))
+            Ok(value(encoding, form, cursor))
         }
         Payload::File(path) => {
             let mut file = File::open(path)?;
             let length = file.metadata()?.len();
-            let (encoding, data) = head(&mut file, length)?;
+            let (encoding, form, data) = head(&mut file, length)?;
             file.seek(SeekFrom::Start(data))?;
-            Ok(value(encoding, Box::new(file)))
+            Ok(value(encoding, form, file))
         }
     }
 }
 
-fn value(encoding: Encoding, data: Box<dyn Read + '_>) -> Value<'_> {
+fn value<'a>(encoding: Encoding, form: Form, data: impl Read + 'a) -> Value<'a> {
     let data = BufReader::with_capacity(CHUNK_BYTES, data);
-    let data = DecoderReader::new(data, &STANDARD);
-    Value { encoding, data: BufReader::with_capacity(CHUNK_BYTES, data) }
+    let data: Box<dyn BufRead + 'a> = match form {
+        Form::Base64 => {
+            Box::new(BufReader::with_capacity(CHUNK_BYTES, DecoderReader::new(data, &STANDARD)))
+        }
+        Form::Binary => Box::new(data),
+    };
+    Value { encoding, data }
 }
 
-/// The encoding, and where the data begins.
-fn head(reader: &mut dyn Read, length: u64) -> io::Result<(Encoding, u64)> {
+/// The encoding, the form of the data, and where it begins.
+fn head(reader: &mut dyn Read, length: u64) -> io::Result<(Encoding, Form, u64)> {
     let mut prefix = [0; 16];
     reader.read_exact(&mut prefix)?;
     let layout = Layout::read(&prefix, length).map_err(io::Error::other)?;
@@ -61,11 +65,11 @@ fn head(reader: &mut dyn Read, length: u64) -> io::Result<(Encoding, u64)> {
     let size = usize::try_from(header.end - header.start).map_err(io::Error::other)?;
     let mut bytes = vec![0; size];
     reader.read_exact(&mut bytes)?;
-    let header: Header = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
-    Ok((header.encoding, layout.data().start))
+    let (header, form) = Header::read(&bytes).map_err(io::Error::other)?;
+    Ok((header.encoding, form, layout.data().start))
 }
 
-/// What stands in front of an archive's data.
+/// What stands in front of an archive's data, which is to be written in binary.
 pub(super) fn front(encoding: Encoding, printed: String) -> Vec<u8> {
     let header = Header {
         py_version: String::new(),

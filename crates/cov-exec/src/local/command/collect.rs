@@ -20,14 +20,6 @@ pub(super) fn collect(
     let failed =
         |error: io::Error| Failed::task(format!("The outputs cannot be put together: {error}"));
     match collect {
-        Collect::Value => match values.first() {
-            None => Err(Failed::task("There is no value to be the result.")),
-            Some(Payload::Bytes(bytes)) => Ok(Payload::Bytes(bytes.clone())),
-            Some(Payload::File(path)) => {
-                std::fs::copy(path, spool).map_err(failed)?;
-                Ok(Payload::File(spool.to_owned()))
-            }
-        },
         Collect::List => written(values, spool, |to| list(values, to)).map_err(failed),
         Collect::Map(members) => {
             written(values, spool, |to| map(members, values, to)).map_err(failed)
@@ -50,9 +42,7 @@ fn written(
     let printed = format!("{} outputs", values.len());
     output::write(spool, length, |to| {
         to.write_all(&archive::front(Encoding::Json, printed))?;
-        let mut encoder = EncoderWriter::new(to, &STANDARD);
-        content(&mut encoder)?;
-        encoder.finish().map(|_| ())
+        content(to)
     })
 }
 

@@ -5,8 +5,6 @@ use std::io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use base64::engine::general_purpose::STANDARD;
-use base64::write::EncoderWriter;
 use cov_core::array::{self, Number};
 use cov_core::transportable::Encoding;
 
@@ -35,16 +33,14 @@ pub(super) fn archive(path: &Path, spool: &Path) -> io::Result<Payload> {
     let content = BufReader::with_capacity(CHUNK_BYTES, file.take(length));
     write(spool, length, |to| {
         to.write_all(&front)?;
-        let mut encoder = EncoderWriter::new(to, &STANDARD);
         match is_text {
-            true => write_text(content, &mut encoder)?,
+            true => write_text(content, to),
             false => {
                 let count = usize::try_from(length).map_err(io::Error::other)?;
-                encoder.write_all(&array::head(Number::U8, &[count]).map_err(io::Error::other)?)?;
-                copy(content, &mut encoder)?;
+                to.write_all(&array::head(Number::U8, &[count]).map_err(io::Error::other)?)?;
+                copy(content, to)
             }
         }
-        encoder.finish().map(|_| ())
     })
 }
 
