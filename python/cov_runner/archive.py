@@ -45,6 +45,7 @@ class Archive(NamedTuple):
 
     header: Dict[str, Any]
     data: memoryview
+    whole: memoryview
 
     def encoding(self) -> str:
         """How the value is encoded."""
@@ -65,6 +66,14 @@ class Archive(NamedTuple):
         except NoCrossing as error:
             raise NoCrossing(f"{what}, encoded as array, cannot be read: {error}") from None
 
+    def is_as_written(self, value: Any) -> bool:
+        """Whether the archive of this value, which it holds, would be written the same here."""
+        return self.header == _members(_doc(value), _name(value), CLOUDPICKLE)
+
+    def again(self) -> Written:
+        """The same archive."""
+        return Written(b"", b"", self.whole, True)
+
     def _kind(self) -> str:
         attrs = self.header.get("attrs")
         name = attrs.get("name") if isinstance(attrs, dict) else None
@@ -80,7 +89,7 @@ def parse(archive: Union[bytes, memoryview]) -> Archive:
         raise ValueError("these bytes are no transportable object")
     header = bytes(view[_PREFIX_BYTES:string_offset])
     read = _read_kept if len(header) <= _KEPT_BYTES_MAX else _read
-    return Archive(read(header), view[data_offset:])
+    return Archive(read(header), view[data_offset:], view)
 
 
 def _read(header: bytes) -> Dict[str, Any]:
@@ -143,6 +152,10 @@ def _header(doc: Optional[str], name: str, encoding: str) -> bytes:
 
 
 def _written(doc: Optional[str], name: str, encoding: str) -> bytes:
+    return json.dumps(_members(doc, name, encoding)).encode("ascii")
+
+
+def _members(doc: Optional[str], name: str, encoding: str) -> Dict[str, Any]:
     header: Dict[str, Any] = {
         "py_version": PY_VERSION,
         "cloudpickle_version": cloudpickle.__version__,
@@ -151,7 +164,7 @@ def _written(doc: Optional[str], name: str, encoding: str) -> bytes:
     if encoding != CLOUDPICKLE:
         header["encoding"] = encoding
         header["binary"] = True
-    return json.dumps(header).encode("ascii")
+    return header
 
 
 _written_kept = functools.lru_cache(_HEADERS_KEPT)(_written)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import mmap
 import os
 import sys
 import traceback
 from types import TracebackType
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from . import archive, modules, named, plain
 from .frames import Blob, File, Task
@@ -71,8 +73,12 @@ def output_of(task: Task) -> archive.Written:
     if function.encoding() == plain.JSON:
         return _run_named(task, function, injected, hooks)
     what = f"the function of node {task.node}"
-    output = _call(task, function.load(what), None, injected)
+    inputs = _Inputs(task)
+    output = inputs.call(function.load(what), None, injected)
     hooks.after()
+    unchanged = inputs.archive_of(output)
+    if unchanged is not None:
+        return unchanged
     return archive.write(output, archive.CLOUDPICKLE, f"the output of node {task.node}")
 
 
@@ -83,32 +89,63 @@ def _run_named(
     target = named.read(document, task.node)
     folders = target.folders(None if task.work_dir is None else os.getcwd())
     with modules.importable(folders):
-        output = _call(task, named.find(target, folders), target.shapes, injected)
+        output = _Inputs(task).call(named.find(target, folders), target.shapes, injected)
         hooks.after()
         what = f"the output of node {task.node} (`{target.name}`)"
         return archive.write(output, target.output, what)
 
 
-def _call(
-    task: Task,
-    callable_: Callable[..., Any],
-    shapes: Optional[List[Any]],
-    injected: Dict[str, Any],
-) -> Any:
-    args = named.arguments(shapes, [_value(node, blob) for node, blob in task.args])
-    kwargs = {name: _value(node, blob) for name, node, blob in task.kwargs}
-    kwargs.update(injected)
-    return callable_(*args, **kwargs)
+# Values that nobody can change, so that one object may stand for several inputs, and an input
+# that is returned is the output as it came.
+_UNCHANGING = (bytes, str)
 
 
-def _value(node: int, blob: Blob) -> Any:
-    return archive.parse(_content(blob)).load(f"the output of node {node}")
+class _Inputs:
+    """The inputs of a task, as its code gets them."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        # Unchanging values that came in files, by the file, each with its archive.
+        self._kept: Dict[str, Tuple[Any, archive.Archive]] = {}
+
+    def call(
+        self,
+        callable_: Callable[..., Any],
+        shapes: Optional[List[Any]],
+        injected: Dict[str, Any],
+    ) -> Any:
+        """What the callable returns for them."""
+        task = self._task
+        args = named.arguments(shapes, [self._value(node, blob) for node, blob in task.args])
+        kwargs = {name: self._value(node, blob) for name, node, blob in task.kwargs}
+        kwargs.update(injected)
+        return callable_(*args, **kwargs)
+
+    def archive_of(self, output: Any) -> Optional[archive.Written]:
+        """The archive of a large input that was returned as it came, if it would be the same."""
+        for value, source in self._kept.values():
+            if value is output and source.is_as_written(output):
+                return source.again()
+        return None
+
+    def _value(self, node: int, blob: Blob) -> Any:
+        path = blob.path if isinstance(blob, File) else None
+        if path in self._kept:
+            return self._kept[path][0]
+        source = archive.parse(_content(blob))
+        value = source.load(f"the output of node {node}")
+        if path is not None and type(value) in _UNCHANGING:
+            self._kept[path] = (value, source)
+        return value
 
 
 def _content(blob: Blob) -> Union[bytes, memoryview]:
     if not isinstance(blob, File):
         return blob
     with open(blob.path, "rb") as file:
+        # Most of a large archive may be the printed form, which nobody here reads.
+        with contextlib.suppress(ValueError, OSError):
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         return file.read()
 
 

@@ -82,6 +82,30 @@ fn other_languages_say_how_they_encode() {
     assert!(matches!(read.to_json::<u8>(), Err(Error::Encoding { .. })));
 }
 
+/// An archive with this header and this text behind it.
+fn archive_with(header: &str, data: &[u8]) -> Vec<u8> {
+    let offset = (16 + header.len() as u64).to_be_bytes();
+    [&offset[..], &offset[..], header.as_bytes(), data].concat()
+}
+
+#[test]
+fn data_is_read_in_both_forms_and_pickles_stay_in_base64() {
+    let in_base64 = archive_with(r#"{"encoding": "json"}"#, b"WzEsIDJd");
+    let binary = archive_with(r#"{"encoding": "json", "binary": true}"#, b"[1, 2]");
+    for archive in [in_base64, binary] {
+        let object = TransportableObject::from_archive(&archive).unwrap();
+        assert_eq!(object.to_json::<Vec<u8>>().unwrap(), [1, 2]);
+        assert_eq!(TransportableObject::from_bytes(&archive.into()).unwrap(), object);
+        let written = object.to_archive();
+        assert!(written.ends_with(b"[1, 2]"), "{written:?}");
+        assert_eq!(object.to_parts().concat(), written);
+    }
+    let pickle = TransportableObject::from_archive(&archive_of_none()).unwrap();
+    assert_eq!(pickle.to_parts().concat(), archive_of_none());
+    let damaged = archive_with(r#"{"encoding": "json"}"#, b"[1, 2]");
+    assert!(matches!(TransportableObject::from_archive(&damaged), Err(Error::Base64(_))));
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
@@ -102,13 +126,16 @@ proptest! {
     fn what_is_written_is_read(
         name in ".*", doc in prop::option::of(".*"), text in ".*",
         data in prop::collection::vec(any::<u8>(), 0..200),
+        encoding in prop::sample::select(vec![
+            Encoding::Cloudpickle, Encoding::Bincode, Encoding::Json, Encoding::Array,
+        ]),
     ) {
         let object = TransportableObject {
             header: Header {
                 py_version: "3.11.7".into(),
                 cloudpickle_version: "3.1.1".into(),
                 attrs: Attributes { doc, name },
-                encoding: Encoding::Cloudpickle,
+                encoding,
             },
             object_string: text,
             data: data.into(),

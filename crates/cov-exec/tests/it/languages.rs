@@ -5,7 +5,7 @@ use cov_core::array::{Array, to_npy};
 use cov_core::error::Fault;
 use cov_core::ids::NodeId;
 use cov_core::transportable::{Attributes, Encoding, Header, TransportableObject};
-use cov_exec::{Payload, Task, WorkDir};
+use cov_exec::{Payload, Runtime, Task, WorkDir};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -149,6 +149,22 @@ async fn results_of_python_alone_are_put_together_in_python() {
     let document = json!({"electron": "cov::collect", "output": "json"});
     let object = completed(bench.run(named(&document, vec![plain(&json!([2]))])).await);
     assert_eq!(json_of(&object), json!([2]));
+}
+
+#[tokio::test]
+async fn data_in_base64_is_read_whatever_its_encoding() {
+    let mut bench = Bench::new(1);
+    let header = r#"{"encoding": "json"}"#;
+    let offset = (16 + header.len() as u64).to_be_bytes();
+    let archive = [&offset[..], &offset[..], header.as_bytes(), b"WzEsIDJd"].concat();
+    let archive = Payload::Bytes(archive.into());
+    let document = json!({"python": "builtins:sum", "output": "json"});
+    let object = completed(bench.run(named(&document, vec![archive.clone()])).await);
+    assert_eq!(object.to_json::<u8>().unwrap(), 3);
+    let collected =
+        Task { runtime: Runtime::Command, ..named(&json!({"collect": "list"}), vec![archive]) };
+    let object = completed(bench.run(collected).await);
+    assert_eq!(&object.data[..], b"[[1, 2]]");
 }
 
 #[tokio::test]

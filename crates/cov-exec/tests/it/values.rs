@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use cov_core::error::Fault;
 use cov_core::ids::NodeId;
-use cov_core::transportable::TransportableObject;
+use cov_core::transportable::{Header, TransportableObject};
 use cov_exec::{Outcome, Payload};
 
 use crate::support::*;
@@ -93,6 +93,41 @@ async fn large_inputs_go_by_file_whoever_wrote_it() {
     assert!(path.exists());
     let left: Vec<_> = std::fs::read_dir(bench.path("spool")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// A task that applies a Python lambda to a file, given as an argument and as the keyword `again`.
+fn applied(lambda: &str, file: &std::path::Path) -> cov_exec::Task {
+    let mut task = call("builtins eval", &[]);
+    task.function = archive(pickled_value(lambda));
+    task.args.push((NodeId(1), Payload::File(file.to_owned())));
+    task.kwargs.push(("again".to_owned(), NodeId(1), Payload::File(file.to_owned())));
+    task
+}
+
+#[tokio::test]
+async fn a_large_input_that_nobody_can_change_and_is_returned_keeps_its_archive() {
+    let mut bench = Bench::new(1);
+    let path = bench.path("input");
+    let made = completed(bench.run(task("result = b'x' * 3_000_000")).await);
+    let marked = TransportableObject { object_string: "marked".into(), ..made.clone() };
+    std::fs::write(&path, marked.to_archive()).unwrap();
+    let returned = completed(bench.run(applied("lambda x, again: x", &path)).await);
+    assert_eq!(returned, marked);
+    let changed =
+        completed(bench.run(applied("lambda x, again: x + b''.join([again])", &path)).await);
+    assert_eq!(changed.object_string.len(), 6_000_003);
+    let header = Header { cloudpickle_version: "0".into(), ..marked.header.clone() };
+    std::fs::write(&path, TransportableObject { header, ..marked }.to_archive()).unwrap();
+    let written = completed(bench.run(applied("lambda x, again: again", &path)).await);
+    assert_eq!(written, made, "what another cloudpickle wrote is written again");
+    // A list can be changed: each place gets its own, and what is returned is written anew.
+    let list = completed(bench.run(task("result = list(range(500_000))")).await);
+    std::fs::write(&path, list.to_archive()).unwrap();
+    let lengths = "lambda x, again: (x.append(1), len(x), len(again))[1:]";
+    let lengths = completed(bench.run(applied(lengths, &path)).await);
+    assert_eq!(lengths.object_string, "(500001, 500000)");
+    let longer = completed(bench.run(applied("lambda x, again: (x.append(7), x)[1]", &path)).await);
+    assert!(longer.object_string.ends_with("499999, 7]"));
 }
 
 #[tokio::test]
