@@ -194,7 +194,7 @@ impl Graph {
         if u32::try_from(count).is_err() {
             return Err(GraphError::TooManyNodes { count });
         }
-        check_edges(kinds.len(), edges)?;
+        check_ends(kinds.len(), edges)?;
         let (children, child_offsets) =
             group(kinds.len(), edges, |edge| edge.source, |_, edge| edge.target);
         let (names, name_of_edge) = intern_names(edges);
@@ -216,6 +216,12 @@ impl Graph {
             incoming_offsets,
             names,
         };
+        let mut given = Vec::new();
+        if graph.nodes().any(|node| gives_twice(graph.incoming_of(node), &mut given))
+            && let Some(duplicate) = duplicate_argument(edges)
+        {
+            return Err(duplicate);
+        }
         match graph.first_node_in_cycle() {
             Some(node) => Err(GraphError::Cycle { node }),
             None => Ok(graph),
@@ -329,24 +335,48 @@ impl Graph {
     }
 }
 
-fn check_edges(nodes: usize, edges: &[Edge]) -> Result<(), GraphError> {
-    let mut given: HashMap<(NodeId, EdgeKind, &str), NodeId> = HashMap::with_capacity(edges.len());
+fn check_ends(nodes: usize, edges: &[Edge]) -> Result<(), GraphError> {
     for (index, edge) in edges.iter().enumerate() {
         for node in [edge.source, edge.target] {
             if node.index() >= nodes {
                 return Err(GraphError::DanglingEdge { edge: index, node, nodes });
             }
         }
+    }
+    Ok(())
+}
+
+/// Whether two of the edges into one node give the same argument from different sources. `given` is
+/// room that is used again from node to node.
+fn gives_twice(into: &[Incoming], given: &mut Vec<((bool, u32), NodeId)>) -> bool {
+    if into.len() < 2 {
+        return false;
+    }
+    given.clear();
+    given.extend(into.iter().filter_map(|edge| match edge.kind {
+        EdgeKind::Arg(index) => Some(((false, index), edge.source)),
+        EdgeKind::Kwarg => Some(((true, edge.name), edge.source)),
+        EdgeKind::Wait => None,
+    }));
+    given.sort_unstable();
+    given.windows(2).any(|pair| match pair {
+        [(one, source), (other, another)] => one == other && source != another,
+        _ => false,
+    })
+}
+
+/// The first edge that gives an argument which another has given.
+fn duplicate_argument(edges: &[Edge]) -> Option<GraphError> {
+    let mut given: HashMap<(NodeId, EdgeKind, &str), NodeId> = HashMap::new();
+    edges.iter().enumerate().find_map(|(index, edge)| {
         let argument = match edge.kind {
             EdgeKind::Arg(_) => (edge.target, edge.kind, ""),
             EdgeKind::Kwarg => (edge.target, edge.kind, edge.name.as_str()),
-            EdgeKind::Wait => continue,
+            EdgeKind::Wait => return None,
         };
-        if *given.entry(argument).or_insert(edge.source) != edge.source {
-            return Err(GraphError::DuplicateArgument { edge: index, node: edge.target });
-        }
-    }
-    Ok(())
+        let differs = *given.entry(argument).or_insert(edge.source) != edge.source;
+        differs.then_some(GraphError::DuplicateArgument { edge: index, node: edge.target })
+    })
 }
 
 /// Counting sort of `edges` by `owner`, stable, with the offsets of each owner's run.
@@ -382,13 +412,23 @@ fn slice_of<'a, T>(items: &'a [T], offsets: &[u32], node: NodeId) -> &'a [T] {
 fn intern_names(edges: &[Edge]) -> (Vec<Box<str>>, Vec<u32>) {
     let mut names: Vec<Box<str>> = Vec::new();
     let mut known: HashMap<&str, u32> = HashMap::new();
+    // Neighbours mostly have the same.
+    let mut latest: Option<(&str, u32)> = None;
     let of_edge = edges
         .iter()
         .map(|edge| {
-            *known.entry(edge.name.as_str()).or_insert_with(|| {
-                names.push(edge.name.as_str().into());
+            let name = edge.name.as_str();
+            if let Some((same, index)) = latest
+                && same == name
+            {
+                return index;
+            }
+            let index = *known.entry(name).or_insert_with(|| {
+                names.push(name.into());
                 u32::try_from(names.len() - 1).unwrap_or(u32::MAX)
-            })
+            });
+            latest = Some((name, index));
+            index
         })
         .collect();
     (names, of_edge)

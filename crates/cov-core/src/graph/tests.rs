@@ -36,6 +36,14 @@ fn an_argument_given_twice_is_refused() {
         Graph::new(&tasks(3), &edges),
         Err(GraphError::DuplicateArgument { edge: 1, node: NodeId(2) })
     );
+    let keywords = |second| {
+        let to = |source, name| edge(source, 2, name, EdgeKind::Kwarg);
+        Graph::new(&tasks(3), &[to(0, "a"), to(0, "b"), to(0, "a"), to(1, second)]).map(drop)
+    };
+    assert_eq!(keywords("c"), Ok(()), "the same source may stand there twice");
+    let twice = GraphError::DuplicateArgument { edge: 3, node: NodeId(2) };
+    assert_eq!(keywords("a"), Err(twice.clone()));
+    assert_eq!(keywords("b"), Err(twice));
 }
 
 #[test]
