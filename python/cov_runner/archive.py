@@ -72,7 +72,10 @@ class Archive(NamedTuple):
 
     def again(self) -> Written:
         """The same archive."""
-        return Written(b"", b"", self.whole, True)
+        string_offset = int.from_bytes(self.whole[:8], "big")
+        data_offset = len(self.whole) - len(self.data)
+        head, printed = self.whole[:string_offset], self.whole[string_offset:data_offset]
+        return Written(bytes(head), printed, self.data, True)
 
     def _kind(self) -> str:
         attrs = self.header.get("attrs")
@@ -113,8 +116,9 @@ class Written(NamedTuple):
     """A value's archive, in parts that are not joined yet."""
 
     head: bytes
-    printed: bytes
+    printed: Union[bytes, memoryview]
     data: Union[bytes, memoryview]
+    # Whether the data goes as it is, and not in base64.
     is_binary: bool
 
     def size(self) -> int:

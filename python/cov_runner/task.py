@@ -73,7 +73,7 @@ def output_of(task: Task) -> archive.Written:
     if function.encoding() == plain.JSON:
         return _run_named(task, function, injected, hooks)
     what = f"the function of node {task.node}"
-    inputs = _Inputs(task)
+    inputs = Inputs(task)
     output = inputs.call(function.load(what), None, injected)
     hooks.after()
     unchanged = inputs.archive_of(output)
@@ -89,7 +89,7 @@ def _run_named(
     target = named.read(document, task.node)
     folders = target.folders(None if task.work_dir is None else os.getcwd())
     with modules.importable(folders):
-        output = _Inputs(task).call(named.find(target, folders), target.shapes, injected)
+        output = Inputs(task).call(named.find(target, folders), target.shapes, injected)
         hooks.after()
         what = f"the output of node {task.node} (`{target.name}`)"
         return archive.write(output, target.output, what)
@@ -100,7 +100,7 @@ def _run_named(
 _UNCHANGING = (bytes, str)
 
 
-class _Inputs:
+class Inputs:
     """The inputs of a task, as its code gets them."""
 
     def __init__(self, task: Task) -> None:

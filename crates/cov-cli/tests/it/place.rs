@@ -72,8 +72,10 @@ impl Place {
         while let Some(at) = rest.find(|letter: char| letter.is_ascii_digit()) {
             let (before, from) = rest.split_at(at);
             let end = from.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(from.len());
-            // Ports and process ids; addresses and versions have shorter numbers.
-            let number = if end > 3 { "[N]" } else { &from[..end] };
+            // Ports are long, and addresses and versions have shorter numbers; process ids begin
+            // again with short ones.
+            let is_process = before.trim_end().ends_with("process") || before.ends_with("\"pid\":");
+            let number = if end > 3 || is_process { "[N]" } else { &from[..end] };
             masked.push_str(before);
             masked.push_str(number);
             rest = &from[end..];

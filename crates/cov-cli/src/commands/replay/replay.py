@@ -49,18 +49,18 @@ def main() -> int:
         written = tasks.output_of(task)
     except (Exception, SystemExit) as error:
         return failed(tasks, error, said["debug"])
-    print(f"it returned {written.printed.decode('utf-8', 'replace')}", file=sys.stderr)
+    print(f"it returned {str(written.printed, 'utf-8', 'replace')}", file=sys.stderr)
     return 0
 
 
 def stop_at_first_line(tasks) -> None:
     """Calls the task's function under the debugger."""
-    call = tasks._call
+    call = tasks.Inputs.call
 
-    def debugged(task, function, shapes, injected):
-        return call(task, functools.partial(pdb.runcall, function), shapes, injected)
+    def debugged(inputs, function, shapes, injected):
+        return call(inputs, functools.partial(pdb.runcall, function), shapes, injected)
 
-    tasks._call = debugged
+    tasks.Inputs.call = debugged
 
 
 def failed(tasks, error: BaseException, debug: bool) -> int:
