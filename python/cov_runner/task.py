@@ -79,6 +79,8 @@ def output_of(task: Task) -> archive.Written:
     unchanged = inputs.archive_of(output)
     if unchanged is not None:
         return unchanged
+    # What it keeps need not take memory while the output is written.
+    del inputs
     return archive.write(output, archive.CLOUDPICKLE, f"the output of node {task.node}")
 
 

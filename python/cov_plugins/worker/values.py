@@ -31,9 +31,10 @@ def read(archive: bytes) -> Value:
         raise NoValue("it is no archive of a value")
     try:
         header: Dict[str, Any] = json.loads(archive[_PREFIX_BYTES:string_offset])
-        is_binary = header.get("binary")
-        data = archive[data_offset:]
-        data = data if is_binary else binascii.a2b_base64(data)
+        if header.get("binary"):
+            data = archive[data_offset:]
+        else:
+            data = binascii.a2b_base64(memoryview(archive)[data_offset:])
     except ValueError as error:
         raise NoValue(f"its archive is damaged: {error}") from None
     return Value(str(header.get("encoding") or "cloudpickle"), data)
