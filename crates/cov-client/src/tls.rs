@@ -11,18 +11,18 @@ use rustls::{ClientConfig, RootCertStore, crypto};
 use crate::error::Error;
 
 /// Encrypts the connections of `http` to servers whose address asks for it. What the system trusts
-/// is read only if that is `needed`: there are some hundred files of it.
+/// is read only `with_system`: there are some hundred files of it.
 pub(crate) fn connector(
     mut http: HttpConnector,
     certificates: &[u8],
-    needed: bool,
+    with_system: bool,
 ) -> Result<HttpsConnector<HttpConnector>, Error> {
     http.enforce_http(false);
     let provider = Arc::new(crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|source| unusable(source.into()))?
-        .with_root_certificates(roots(certificates, needed)?)
+        .with_root_certificates(roots(certificates, with_system)?)
         .with_no_client_auth();
     let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
     Ok(builder.enable_http1().wrap_connector(http))

@@ -189,22 +189,18 @@ impl Machine<'_> {
             next += 1;
             let Some(node) = self.dispatch.nodes.get(id.index()) else { continue };
             let Phase::Waiting { reuse, .. } = node.phase else { continue };
-            let cancelled = node.state.cancel_requested;
+            let (cancelled, kind) = (node.state.cancel_requested, self.dispatch.kind(id));
             if reuse {
                 self.take_over(id);
                 self.release_children(id, &mut reached);
-            } else if self.dispatch.kind(id) == NodeKind::Parameter {
-                self.start_now(id);
-                self.set_end(id, End::Completed, None);
-                self.release_children(id, &mut reached);
-            } else if cancelled {
+            } else if cancelled && kind != NodeKind::Parameter {
                 self.set_end(id, End::Cancelled, None);
-            } else if self.dispatch.kind(id) == NodeKind::Forward {
+            } else if kind.runs() {
+                self.make_ready(id);
+            } else {
                 self.start_now(id);
                 self.set_end(id, End::Completed, None);
                 self.release_children(id, &mut reached);
-            } else {
-                self.make_ready(id);
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::{Encoding, Error, HEADER_BYTES_MAX, Header};
+use super::{Error, Form, HEADER_BYTES_MAX, Header};
 
 /// The two offsets.
 pub(super) const PREFIX_BYTES: usize = 16;
@@ -65,11 +65,9 @@ fn read_u64(bytes: &[u8], at: usize) -> Option<u64> {
 /// The header as Python's `json.dumps` writes it: a space after `,` and `:`, non-ASCII escaped.
 pub(super) fn python_json(header: &Header) -> String {
     let doc = header.attrs.doc.as_deref().map_or(Cow::Borrowed("null"), |doc| quoted(doc).into());
-    let encoding = match header.encoding {
-        Encoding::Cloudpickle => "",
-        Encoding::Bincode => r#", "encoding": "bincode", "binary": true"#,
-        Encoding::Json => r#", "encoding": "json", "binary": true"#,
-        Encoding::Array => r#", "encoding": "array", "binary": true"#,
+    let encoding = match header.encoding.form() {
+        Form::Base64 => String::new(),
+        Form::Binary => format!(r#", "encoding": "{}", "binary": true"#, header.encoding),
     };
     format!(
         r#"{{"py_version": {}, "cloudpickle_version": {}, "attrs": {{"doc": {doc}, "name": {}}}{encoding}}}"#,
