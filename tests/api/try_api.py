@@ -51,12 +51,12 @@ def post(address: str, path: str, body: object) -> dict:
 
 
 def prepare(address: str) -> None:
-    """Dispatches with ids that the description's examples can meet."""
-    for name in ("a", "b"):
+    """Dispatches with ids that the description's examples can meet: two that run, one that waits."""
+    for name, start in (("a", "true"), ("b", "true"), ("c", "false")):
         nodes = [{"name": "1", "kind": "parameter"}, {"name": "task"}]
         edges = [{"source": 0, "target": 1, "kind": {"arg": 0}}]
         manifest = {"dispatch_id": name, "lattice": {"name": name}, "nodes": nodes, "edges": edges}
-        post(address, "/api/v3/dispatches", manifest)
+        post(address, f"/api/v3/dispatches?start={start}", manifest)
 
 
 def main() -> int:
@@ -75,7 +75,7 @@ def main() -> int:
             command += ["--max-failures", "20", "--workers", "2", "--no-color"]
             for path in UNBOUNDED:
                 command += ["--exclude-path", path]
-            environment = dict(os.environ, SCHEMATHESIS_HOOKS="bodies")
+            environment = dict(os.environ, SCHEMATHESIS_HOOKS="hooks")
             environment["PYTHONPATH"] = str(Path(__file__).parent)
             outcome = subprocess.run(
                 command, cwd=folder, env=environment, timeout=SECONDS_MAX * 3, check=False
