@@ -24,6 +24,9 @@ use crate::model::{PurgeQuery, Purged};
 /// Hierarchies of dispatches that go in one transaction.
 const ROOTS_AT_ONCE: usize = 32;
 
+/// Dispatches that are gone, whose rows go together. Fewer than [`ROWS_AT_ONCE`].
+const DISPATCHES_AT_ONCE: usize = 128;
+
 /// Rows of nodes or assets that go in one transaction.
 const ROWS_AT_ONCE: i64 = 4096;
 
@@ -41,6 +44,22 @@ macro_rules! hierarchies {
         )
     };
 }
+
+/// Removes the hierarchies `?1`. A root that was linked below another meanwhile is none any more.
+const REMOVE_HIERARCHIES: &str = hierarchies!(
+    "DELETE FROM dispatches WHERE dispatch_id IN (SELECT dispatch_id FROM hierarchy \
+     WHERE EXISTS (SELECT 1 FROM dispatches r WHERE r.dispatch_id = root AND r.parent_id IS NULL)) \
+     RETURNING id, dispatch_id"
+);
+
+/// Each removes up to `?2` rows of the dispatches `?1`, which are gone. Their plans are last.
+const REMOVE_LEFTOVERS: [&str; 3] = [
+    "DELETE FROM nodes WHERE (dispatch, node) IN (SELECT n.dispatch, n.node \
+     FROM json_each(?1) gone JOIN nodes n ON n.dispatch = gone.value LIMIT ?2)",
+    "DELETE FROM assets WHERE (dispatch, node, key) IN (SELECT a.dispatch, a.node, a.key \
+     FROM json_each(?1) gone JOIN assets a ON a.dispatch = gone.value LIMIT ?2)",
+    "DELETE FROM plans WHERE dispatch IN (SELECT value FROM json_each(?1) LIMIT ?2)",
+];
 
 /// A row of `contents`: `number, id, size, sha1`, and whether its bytes are in a file.
 type UnusedColumns = (i64, Vec<u8>, i64, Vec<u8>, bool);
@@ -128,16 +147,11 @@ impl SqliteStore {
                 connection.begin_with("BEGIN IMMEDIATE").await.map_err(from_sql)?;
             let busy = busy_roots(&mut transaction, roots).await?;
             let free: Vec<&String> = roots.iter().filter(|root| !busy.contains(root)).collect();
-            // A root that was linked below another meanwhile is none any more.
-            let gone: Vec<(i64, String)> = sqlx::query_as(hierarchies!(
-                "DELETE FROM dispatches WHERE dispatch_id IN (SELECT dispatch_id FROM hierarchy \
-                 WHERE root IN (SELECT dispatch_id FROM dispatches WHERE parent_id IS NULL)) \
-                 RETURNING id, dispatch_id"
-            ))
-            .bind(json(&free))
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(from_sql)?;
+            let gone: Vec<(i64, String)> = sqlx::query_as(REMOVE_HIERARCHIES)
+                .bind(json(&free))
+                .fetch_all(&mut *transaction)
+                .await
+                .map_err(from_sql)?;
             transaction.commit().await.map_err(from_sql)?;
             Ok(gone)
         };
@@ -157,24 +171,18 @@ impl SqliteStore {
         .fetch_all(&self.readers)
         .await
         .map_err(from_sql)?;
-        for row in rows {
-            for statement in [
-                "DELETE FROM nodes WHERE dispatch = ?1 AND node IN \
-                 (SELECT node FROM nodes WHERE dispatch = ?1 ORDER BY node LIMIT ?2)",
-                "DELETE FROM assets WHERE dispatch = ?1 AND (node, key) IN \
-                 (SELECT node, key FROM assets WHERE dispatch = ?1 ORDER BY node, key LIMIT ?2)",
-                "DELETE FROM plans WHERE dispatch = ?1 AND ?2 > 0",
-            ] {
-                while self.remove_rows(statement, row).await? == ROWS_AT_ONCE.unsigned_abs() {}
+        for rows in rows.chunks(DISPATCHES_AT_ONCE) {
+            for statement in REMOVE_LEFTOVERS {
+                while self.remove_rows(statement, rows).await? == ROWS_AT_ONCE.unsigned_abs() {}
             }
         }
         Ok(())
     }
 
-    async fn remove_rows(&self, statement: &'static str, row: i64) -> Result<u64, Error> {
+    async fn remove_rows(&self, statement: &'static str, rows: &[i64]) -> Result<u64, Error> {
         let mut place = self.writer.lock().await;
         let mut connection = self.take(&mut place).await?;
-        let removing = sqlx::query(statement).bind(row).bind(ROWS_AT_ONCE);
+        let removing = sqlx::query(statement).bind(json_numbers(rows)).bind(ROWS_AT_ONCE);
         let removed = removing.execute(&mut connection).await.map_err(from_sql)?;
         *place = Some(connection);
         Ok(removed.rows_affected())
@@ -306,4 +314,26 @@ fn json<T: AsRef<str>>(ids: &[T]) -> String {
 fn json_numbers(numbers: &[i64]) -> String {
     let numbers: Vec<String> = numbers.iter().map(i64::to_string).collect();
     format!("[{}]", numbers.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a purge of one dispatch costs does not grow with those that stay.
+    #[tokio::test]
+    async fn no_removal_looks_at_what_stays() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let store = SqliteStore::open(directory.path()).await.unwrap();
+        for statement in REMOVE_LEFTOVERS.into_iter().chain([REMOVE_HIERARCHIES]) {
+            let explain = format!("EXPLAIN QUERY PLAN {statement}");
+            let query = sqlx::query_as(sqlx::AssertSqlSafe(explain)).bind("[1]").bind(1);
+            let plan: Vec<(i64, i64, i64, String)> = query.fetch_all(&store.readers).await.unwrap();
+            for (.., step) in plan {
+                for table in ["dispatches", "plans", "nodes", "assets", "contents"] {
+                    assert_ne!(step, format!("SCAN {table}"), "of {statement}");
+                }
+            }
+        }
+    }
 }
