@@ -57,6 +57,7 @@ pub use health::Health;
 pub use import::Imported;
 pub use insight::{ExecutorSlots, Executors, NodeFailure, NodeInFull, NodePlan};
 pub use maintenance::{Backup, Purge, Purged};
+pub use results::Ending;
 pub use retry::RetryPolicy;
 pub use triggers::{Decision, History, Trigger, TriggerFilter, TriggerPage};
 pub use workflow::Workflow;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cov_core::asset::{AssetAddress, AssetKey};
+use cov_core::error::ErrorCode;
 use cov_core::ids::{DispatchId, NodeId};
 use cov_core::manifest::LatticeInfo;
 use cov_core::result::{self, Fetched, NodeResult, Summary, Text, Value};
@@ -15,6 +16,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use crate::client::{Call, Client};
 use crate::commands::Accepted;
 use crate::dispatches::{Dispatch, Node};
+use crate::download::Download;
 use crate::error::Error;
 use crate::workflow::Workflow;
 
@@ -36,7 +38,66 @@ const AT_ONCE: usize = 8;
 /// Largest content that is taken into memory. Bytes.
 pub(crate) const CONTENT_BYTES_MAX: usize = 4 << 30;
 
+/// How a dispatch ended.
+///
+/// ```no_run
+/// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use cov_client::Ending;
+/// let id = "6f1c1b9e-2c57-4a4b-8f0e-0f4a0f7f2b11".parse()?;
+/// match client.ending(&id).await? {
+///     Ending::Returned(download) => println!("{} bytes", download.collect(1_000).await?.len()),
+///     Ending::Otherwise(summary) => println!("{}", summary.status),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub enum Ending {
+    /// It completed, and this is what it returned, encoded.
+    Returned(Download),
+    /// It failed or was cancelled.
+    Otherwise(Summary),
+}
+
 impl Client {
+    /// Waits for the end of a dispatch and begins to read what it returned: one request, where
+    /// [`Client::summary`] and [`Client::read_asset`] are two.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`](crate::Kind::NotFound) for an unknown dispatch, or one that returned
+    /// nothing; otherwise whatever keeps the server from answering.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cov_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = "6f1c1b9e-2c57-4a4b-8f0e-0f4a0f7f2b11".parse()?;
+    /// if let cov_client::Ending::Returned(download) = client.ending(&id).await? {
+    ///     println!("{} bytes", download.collect(1_000_000).await?.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn ending(&self, dispatch: &DispatchId) -> Result<Ending, Error> {
+        let path = format!("/api/v3/dispatches/{dispatch}/result?wait={HELD_SECONDS}");
+        loop {
+            let call = Call::get(&path).patience(Duration::from_secs(HELD_SECONDS));
+            let refused = match self.open(&call).await {
+                Ok(opened) => {
+                    return Ok(Ending::Returned(Download::new(opened, self.try_timeout())));
+                }
+                Err(error) => error,
+            };
+            let code = refused.problem().map(|problem| problem.code);
+            if code != Some(ErrorCode::IllegalState) {
+                return Err(refused);
+            }
+            // It is under way for longer, was not started yet, or has ended otherwise.
+            let summary = self.summary(dispatch, true).await?;
+            if summary.status != Status::Completed {
+                return Ok(Ending::Otherwise(summary));
+            }
+        }
+    }
+
     /// The short record of a dispatch; with `wait`, once it has ended.
     ///
     /// # Errors

@@ -195,6 +195,11 @@ impl Error {
         }
     }
 
+    pub(crate) fn not_completed(dispatch: &DispatchId, status: Status) -> Self {
+        let what = format!("dispatch {dispatch} is {status}: only a completed one has a result");
+        Self::IllegalState { what }
+    }
+
     pub(crate) fn not_running(dispatch: &DispatchId, status: Status) -> Self {
         Self::IllegalState { what: format!("dispatch {dispatch} is {status}, not running") }
     }

@@ -1,6 +1,7 @@
 //! What callers can ask of the dispatcher. Commands go to the owner of the dispatch by its
 //! mailbox and are answered when their changes are durable; reads come straight from the store.
 
+mod ending;
 pub(crate) mod named;
 
 use std::collections::HashSet;
@@ -17,7 +18,7 @@ use cov_engine::redispatch::NodePlan;
 use cov_store::model::{Change, ChangeSet, DispatchRecord, NodeRecord, Query};
 use cov_store::{Awaited, Blob};
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::owner::{self, Message, Reply};
 use crate::service::Shared;
@@ -300,28 +301,6 @@ impl Handle {
     /// The store is unavailable.
     pub async fn count(&self, query: &Query) -> Result<u64, Error> {
         Ok(self.shared.store.count(query).await?)
-    }
-
-    /// Returns when the dispatch has ended, `at_most` has passed, or the server is stopping; at
-    /// once if the dispatch is not under way.
-    pub async fn wait_for_end(&self, dispatch: &DispatchId, at_most: Duration) {
-        let Some(live) = self.shared.registry.get(dispatch) else { return };
-        tokio::select! {
-            () = live.retired.cancelled() => {}
-            () = sleep(at_most) => {}
-            () = self.shared.closing.cancelled() => {}
-        }
-    }
-
-    /// Returns when the owner of the dispatch has retired, `at_most` has passed, or owners end
-    /// because the server stops.
-    pub(crate) async fn until_retired(&self, dispatch: &DispatchId, at_most: Duration) {
-        let Some(live) = self.shared.registry.get(dispatch) else { return };
-        tokio::select! {
-            () = live.retired.cancelled() => {}
-            () = sleep(at_most) => {}
-            () = self.shared.stopping.cancelled() => {}
-        }
     }
 
     /// Somebody outside says how a task ended. Tasks of the local pool report on their own way,

@@ -46,6 +46,7 @@ pub use crate::intake::{Intake, Order, Taken};
 pub use crate::metrics::Metrics;
 pub use crate::options::Options;
 pub use crate::programs::ProgramAddresses;
+pub use crate::registry::Ended;
 pub use crate::repeat::Redispatch;
 pub use crate::service::{Parts, Service, start};
 pub use crate::trigger_host::LocalHost;

@@ -25,7 +25,6 @@ use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::committer::{Acknowledgement, Patience};
@@ -36,7 +35,7 @@ pub(crate) use crate::owner::message::{ChildOutcome, Delivery, Message};
 pub(crate) use crate::owner::newborn::{Newborn, bear};
 use crate::owner::pending::Pending;
 pub(crate) use crate::owner::pending::Reply;
-use crate::registry::Live;
+use crate::registry::{Ended, Live};
 use crate::reports::Stopping;
 use crate::service::Shared;
 use crate::{Error, effects};
@@ -55,7 +54,7 @@ pub(crate) enum Purpose {
 /// Makes the owner of `dispatch` and runs it until it retires.
 pub(crate) fn spawn(shared: &Arc<Shared>, dispatch: DispatchId, purpose: Purpose) -> Live {
     let (mailbox, messages) = mpsc::channel(MAILBOX_MESSAGES_MAX);
-    let live = Live { mailbox: mailbox.clone(), retired: CancellationToken::new() };
+    let live = Live::new(mailbox.clone());
     // It outlives the request that brings it about, so it stands beside that, not below it.
     let span = tracing::info_span!(parent: None, "dispatch", dispatch.id = %dispatch);
     span.follows_from(tracing::Span::current());
@@ -141,7 +140,11 @@ async fn retire(
         tracing::error!(error = error as &dyn std::error::Error, "the dispatch is set aside");
         quarantine::set_aside(shared, id, error).await;
     }
-    shared.registry.remove(id);
+    let ended = match retirement {
+        Retirement::Idle(ended) => *ended,
+        _ => None,
+    };
+    shared.registry.remove(id, ended);
     messages.close();
     let mut late = match first {
         None => messages.recv().await,
@@ -169,8 +172,8 @@ async fn retire(
 /// Why an owner ended.
 #[derive(Debug)]
 enum Retirement {
-    /// Nothing is under way in the dispatch.
-    Idle,
+    /// Nothing is under way in the dispatch, which has ended or was not started.
+    Idle(Option<Ended>),
     /// The server is stopping.
     Stopping,
     /// A step could not be stored: what is in memory is ahead of the truth.
@@ -186,7 +189,7 @@ impl Retirement {
     fn reason(&self) -> Option<Error> {
         match self {
             // Whoever asks the next owner finds what the store has.
-            Self::Idle | Self::Unborn => None,
+            Self::Idle(_) | Self::Unborn => None,
             Self::Stopping => Some(Error::Stopping),
             Self::Reload => Some(Error::Internal("its steps cannot be stored".to_owned())),
             Self::Failed(error) => Some(error.again()),
@@ -300,7 +303,7 @@ impl Owner {
                 return Retirement::Stopping;
             }
             if self.is_idle() && messages.is_empty() {
-                return Retirement::Idle;
+                return Retirement::Idle(self.how_it_ended());
             }
             tokio::select! {
                 outcome = acknowledged(&mut self.in_flight) => {
@@ -351,6 +354,18 @@ impl Owner {
 
     fn is_idle(&self) -> bool {
         self.in_flight.is_none() && self.pending.is_empty() && !self.dispatch.is_under_way()
+    }
+
+    /// How the dispatch ended, if it has.
+    fn how_it_ended(&self) -> Option<Ended> {
+        let status = self.dispatch.state().status;
+        if !status.is_terminal() {
+            return None;
+        }
+        let graph = self.dispatch.graph();
+        let last = graph.nodes().find(|node| graph.kind(*node).ends_lattice());
+        let result = last.and_then(|node| self.loaded.node(node)?.output);
+        Some(Ended { status, result })
     }
 
     /// Whether what is pending had better go together with what happens next.

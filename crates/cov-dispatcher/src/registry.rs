@@ -1,9 +1,11 @@
 //! Which dispatches have an owner, and how to reach it. At most one owner exists per dispatch.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use cov_core::asset::ContentRef;
 use cov_core::ids::DispatchId;
+use cov_core::status::Status;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +19,25 @@ pub struct Live {
     /// Cancelled when the owner retires: the dispatch has ended, durably, or nothing is under
     /// way in it.
     pub retired: CancellationToken,
+    /// How the dispatch ended. There before `retired` is, if it has ended.
+    pub ended: Arc<OnceLock<Ended>>,
+}
+
+/// How a dispatch ended: what its owner had at hand when it retired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Its last status.
+    pub status: Status,
+    /// What the node that ends the lattice returned, if there is such a node and it did.
+    pub result: Option<ContentRef>,
+}
+
+impl Live {
+    /// An owner that takes its messages from `mailbox`.
+    #[must_use]
+    pub fn new(mailbox: mpsc::Sender<Message>) -> Self {
+        Self { mailbox, retired: CancellationToken::new(), ended: Arc::default() }
+    }
 }
 
 /// The owners by dispatch. Cheap to clone.
@@ -37,10 +58,14 @@ impl Registry {
         self.lock().entry(dispatch.clone()).or_insert_with(create).clone()
     }
 
-    /// Forgets the owner of `dispatch`, which retires.
-    pub fn remove(&self, dispatch: &DispatchId) {
+    /// Forgets the owner of `dispatch`, which retires, because the dispatch ended or for another
+    /// reason.
+    pub fn remove(&self, dispatch: &DispatchId, ended: Option<Ended>) {
         let removed = self.lock().remove(dispatch);
         if let Some(live) = removed {
+            if let Some(ended) = ended {
+                live.ended.set(ended).ok();
+            }
             live.retired.cancel();
         }
     }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use cov_client::{Client, Workflow, blocking};
+use cov_client::{Client, Ending, Workflow, blocking};
 use cov_core::asset::{AssetAddress, AssetKey};
 use cov_core::ids::DispatchId;
 use cov_core::status::Status;
@@ -142,13 +142,13 @@ impl<T> Dispatched<T> {
     where
         T: DeserializeOwned,
     {
-        let summary = self.client.summary(&self.id, true).await?;
-        if summary.status != Status::Completed {
-            let reason = self.client.get(&self.id).await?.error.unwrap_or_default();
-            return Err(not_completed(self.id.clone(), summary.status, reason));
-        }
-        let address = AssetAddress::of_dispatch(AssetKey::Result);
-        let download = self.client.read_asset(&self.id, address, ..).await?;
+        let download = match self.client.ending(&self.id).await? {
+            Ending::Returned(download) => download,
+            Ending::Otherwise(summary) => {
+                let reason = self.client.get(&self.id).await?.error.unwrap_or_default();
+                return Err(not_completed(self.id.clone(), summary.status, reason));
+            }
+        };
         let archive = download.collect(RESULT_BYTES_MAX).await?;
         let read = TransportableObject::from_bytes(&archive).and_then(|object| object.decode());
         read.map_err(|source| Error::Value {

@@ -1,7 +1,9 @@
 //! Whole workflows through the client: sent, followed, read, saved; also from blocking code.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use cov_client::{Client, Event, Filter, Kind, Workflow, blocking, saved};
+use cov_client::{Client, Ending, Event, Filter, Kind, Workflow, blocking, saved};
 use cov_core::asset::{AssetAddress, AssetKey, SmallContent};
 use cov_core::bundle::Bundle;
 use cov_core::executor::ExecutorSpec;
@@ -113,6 +115,28 @@ async fn what_is_registered_is_started_later() {
     assert_eq!(server.client.register(&other).await.unwrap_err().kind(), Kind::Refused);
     let second = Workflow::new(bundle(300_000));
     assert!(server.client.register(&second).await.unwrap().missing.is_empty());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_ending_is_waited_for_before_the_start_and_behind_the_end() {
+    let server = Server::with_threes().await;
+    let client = server.client.clone();
+    let registered = client.register(&Workflow::new(bundle(10))).await.unwrap();
+    let id = registered.dispatch_id;
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        client.start(&id).await.unwrap();
+    };
+    let (before, ()) = tokio::join!(client.ending(&id), later);
+    for ending in [before, client.ending(&id).await] {
+        let Ending::Returned(download) = ending.unwrap() else { panic!("it completed") };
+        let archive = download.collect(1_000).await.unwrap();
+        let object = TransportableObject::from_bytes(&archive).unwrap();
+        assert_eq!(object.decode::<i64>().unwrap(), 3);
+    }
+    let nowhere = client.ending(&"nowhere".parse().unwrap()).await.unwrap_err();
+    assert_eq!(nowhere.kind(), Kind::NotFound);
     server.stop().await;
 }
 

@@ -1,6 +1,6 @@
 //! Dispatches that ended elsewhere: kept as they are, told apart from others, run by nobody.
 
-use cov_client::{Client, Kind, Redispatch, Workflow};
+use cov_client::{Client, Ending, Kind, Redispatch, Workflow};
 use cov_core::asset::{AssetAddress, AssetKey, ContentDigest};
 use cov_core::bundle::Bundle;
 use cov_core::error::ErrorCode;
@@ -116,6 +116,17 @@ async fn it_comes_once_and_only_as_it_was() {
     server.register("taken").await;
     let error = client.import(&workflow("taken"), &outcome(None)).await.unwrap_err();
     assert_eq!(code_of(&error), Some(ErrorCode::DispatchExists));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_failed_elsewhere_ended_without_a_result() {
+    let server = Server::start().await;
+    let failed = Outcome { status: Status::Failed, ..outcome(None) };
+    let imported = server.client.import(&workflow("failed"), &failed).await.unwrap();
+    let ending = server.client.ending(&imported.dispatch_id).await.unwrap();
+    let Ending::Otherwise(summary) = ending else { panic!("it failed") };
+    assert_eq!(summary.status, Status::Failed);
     server.stop().await;
 }
 

@@ -7,21 +7,29 @@ use axum::response::{IntoResponse as _, Response};
 use cov_core::asset::{AssetAddress, AssetKey};
 use cov_core::error::ErrorCode;
 use cov_core::ids::DispatchId;
+use cov_dispatcher::store::Blob;
 
 use crate::body::Chunks;
 use crate::error::Refusal;
 use crate::params::{AssetPath, DispatchPath, NodePath, QueryParams};
+use crate::v3::dispatches::wait_of;
 use crate::v3::follow;
 use crate::{App, Shared, content};
 
-/// Sends what a dispatch returned.
+/// Sends what a dispatch returned; with a wait, once it has completed.
 pub(super) async fn result(
     State(shared): App,
     DispatchPath(dispatch): DispatchPath,
+    params: QueryParams,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let address = shared.handle.result_address(&dispatch).await?;
-    send(&shared, &dispatch, address, &headers).await
+    let at_most = wait_of(&params)?;
+    if at_most.is_zero() {
+        let address = shared.handle.result_address(&dispatch).await?;
+        return send(&shared, &dispatch, address, &headers).await;
+    }
+    let blob = shared.handle.result(&dispatch, at_most).await?;
+    answer(blob, &dispatch, AssetAddress::of_dispatch(AssetKey::Result), &headers)
 }
 
 /// Sends an asset of a dispatch or its lattice.
@@ -104,7 +112,17 @@ async fn send(
     address: AssetAddress,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    match shared.handle.read_asset(dispatch, address).await? {
+    let blob = shared.handle.read_asset(dispatch, address).await?;
+    answer(blob, dispatch, address, headers)
+}
+
+fn answer(
+    blob: Option<Blob>,
+    dispatch: &DispatchId,
+    address: AssetAddress,
+    headers: &HeaderMap,
+) -> Result<Response, Refusal> {
+    match blob {
         Some(blob) => Ok(content::answer(blob, kind_of(address.key), headers)),
         // A task that printed nothing has an empty log, and no missing one.
         None if matches!(address.key, AssetKey::Stdout | AssetKey::Stderr) => {

@@ -139,14 +139,20 @@ pub(super) async fn graph(
 
 /// Waits as long as the query asks, but no longer than until the dispatch has ended.
 async fn wait(shared: &Shared, dispatch: &DispatchId, params: &QueryParams) -> Result<(), Refusal> {
+    let at_most = wait_of(params)?;
+    if !at_most.is_zero() {
+        shared.handle.wait_for_end(dispatch, at_most).await;
+    }
+    Ok(())
+}
+
+/// How long the query asks to wait for the end of a dispatch; zero if it does not.
+pub(super) fn wait_of(params: &QueryParams) -> Result<Duration, Refusal> {
     let seconds: u64 = params.number("wait", 0)?;
     if seconds > WAIT_MAX {
         return Err(Refusal::query("wait", format!("Input should be at most {WAIT_MAX}")));
     }
-    if seconds > 0 {
-        shared.handle.wait_for_end(dispatch, Duration::from_secs(seconds)).await;
-    }
-    Ok(())
+    Ok(Duration::from_secs(seconds))
 }
 
 /// Shows the short record of a dispatch.

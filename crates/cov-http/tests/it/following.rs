@@ -46,6 +46,42 @@ async fn a_wait_ends_with_the_dispatch() {
 }
 
 #[tokio::test]
+async fn a_result_is_waited_for_in_the_request_that_reads_it() {
+    let server = TestServer::start().await;
+    let nodes = vec![node(0, ":parameter:1"), task(1, ":postprocess:", b"f")];
+    let id = server.register(&manifest(nodes, vec![])).await;
+    let path = format!("/api/v3/dispatches/{id}/result?wait=60");
+    let refused = server.get(&path).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (409, &json!("COV2104")));
+    assert!(refused.json()["detail"].as_str().unwrap().contains("is NEW_OBJECT"));
+    let function = format!("/api/v3/dispatches/{id}/assets/1/function");
+    assert_eq!(server.ask(Ask::new("PUT", &function).body(*b"f")).await.status, 204);
+    server.start_dispatch(&id).await;
+    server.tasks.taken().await;
+    let still = server.get(&format!("/api/v3/dispatches/{id}/result?wait=1")).await;
+    assert_eq!((still.status, &still.json()["code"]), (409, &json!("COV2104")));
+    assert_eq!(server.get(&format!("/api/v3/dispatches/{id}/result?wait=61")).await.status, 422);
+    let (result, ()) = tokio::join!(server.get(&path), server.tasks.complete_next(b"0123456789"));
+    assert_eq!((result.status, result.body.as_slice()), (200, &b"0123456789"[..]));
+    let part = server.ask(Ask::new("GET", &path).header("Range", "bytes=2-4")).await;
+    assert_eq!((part.status, part.body.as_slice()), (206, &b"234"[..]));
+    assert_eq!(server.get("/api/v3/dispatches/none/result?wait=1").await.status, 404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_did_not_complete_has_no_result_to_wait_for() {
+    let server = TestServer::start().await;
+    let id = running(&server).await;
+    let path = format!("/api/v3/dispatches/{id}/result?wait=60");
+    let cancel = Ask::new("POST", &format!("/api/v3/dispatches/{id}/cancel"));
+    let (refused, _cancelled) = tokio::join!(server.get(&path), server.ask(cancel));
+    assert_eq!((refused.status, &refused.json()["code"]), (409, &json!("COV2104")));
+    assert!(refused.json()["detail"].as_str().unwrap().contains("is CANCELLED"));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_waiting_client_is_answered_when_the_server_stops() {
     let server = TestServer::start().await;
     let id = running(&server).await;
