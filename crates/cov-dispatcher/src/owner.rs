@@ -356,18 +356,6 @@ impl Owner {
         self.in_flight.is_none() && self.pending.is_empty() && !self.dispatch.is_under_way()
     }
 
-    /// How the dispatch ended, if it has.
-    fn how_it_ended(&self) -> Option<Ended> {
-        let status = self.dispatch.state().status;
-        if !status.is_terminal() {
-            return None;
-        }
-        let graph = self.dispatch.graph();
-        let last = graph.nodes().find(|node| graph.kind(*node).ends_lattice());
-        let result = last.and_then(|node| self.loaded.node(node)?.output);
-        Some(Ended { status, result })
-    }
-
     /// Whether what is pending had better go together with what happens next.
     fn waits_for_more(&mut self) -> bool {
         let may_wait = self.unborn.is_none()

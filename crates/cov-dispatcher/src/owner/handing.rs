@@ -1,5 +1,6 @@
 //! What an owner hands to executors: a task with all its parts, or the wish to take up a job that
-//! an engine outside went on with. Changes nothing of the dispatch.
+//! an engine outside went on with; and to those who wait for the end: how it ended. Changes nothing
+//! of the dispatch.
 
 use std::sync::Arc;
 
@@ -13,9 +14,22 @@ use crate::admission::Work;
 use crate::attach::{self, Attachment};
 use crate::effects;
 use crate::owner::Owner;
+use crate::registry::Ended;
 use crate::target::{Target, TargetRuntime};
 
 impl Owner {
+    /// How the dispatch ended, for those who wait for that; `None` if it has not.
+    pub(super) fn how_it_ended(&self) -> Option<Ended> {
+        let status = self.dispatch.state().status;
+        if !status.is_terminal() {
+            return None;
+        }
+        let graph = self.dispatch.graph();
+        let last = graph.nodes().find(|node| graph.kind(*node).ends_lattice());
+        let result = last.and_then(|node| self.loaded.node(node)?.output);
+        Some(Ended { status, result })
+    }
+
     pub(super) fn submit(&self, node: NodeId, attempt: AttemptId) {
         let submission = effects::Submission {
             dispatch: self.id.clone(),

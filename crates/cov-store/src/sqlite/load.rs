@@ -1,20 +1,23 @@
 //! Reading a whole dispatch, as of one moment. Each part passes its check before it is handed
 //! out; what does not pass is reported as corrupt and left as it is.
 
-use cov_core::asset::{AssetAddress, AssetKey, AssetState};
+use cov_core::asset::{AssetAddress, AssetKey};
 use cov_core::graph::{Edge, Graph, NodeKind};
 use cov_core::ids::{DispatchId, NodeId};
 use cov_core::status::Status;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::sqlite::SqliteConnection;
 
 use super::SqliteStore;
 use super::rows::{
-    DispatchColumns, DispatchRow, EncodedPlan, NO_NODE, NodeColumns, Plan, decode_plan,
-    read_asset_row, read_dispatch, read_id, read_node_state, read_u32,
+    DispatchColumns, DispatchRow, EncodedPlan, NO_NODE, NodeColumns, PackedAssets, Plan,
+    decode_plan, packed_assets, read_dispatch, read_id, read_node_state, read_u32,
 };
 use crate::Error;
 use crate::fault::{corrupt, from_sql};
 use crate::model::{DispatchRecord, NodeRecord, NodeState, StoredDispatch, StoredNode};
+
+/// Nodes whose assets one statement reads.
+const NODES_A_STATEMENT: i64 = 8192;
 
 /// A dispatch as read in one transaction, every reference in it checked.
 struct Whole {
@@ -22,7 +25,7 @@ struct Whole {
     plan: Plan,
     states: Vec<NodeState>,
     children: Vec<(NodeId, DispatchId)>,
-    assets: Vec<(AssetAddress, AssetState)>,
+    assets: PackedAssets,
 }
 
 /// The rows of [`Whole`] as they come, so that reading them can be left to another thread.
@@ -31,8 +34,7 @@ struct Rows {
     plan: EncodedPlan,
     nodes: Vec<NodeColumns>,
     children: Vec<(i64, String)>,
-    /// Read one by one as they come: a large dispatch has millions.
-    assets: Vec<(AssetAddress, AssetState)>,
+    assets: PackedAssets,
 }
 
 impl SqliteStore {
@@ -54,7 +56,9 @@ impl SqliteStore {
         let rows = self.read_rows(dispatch, Scope::Everything).await?;
         let name = dispatch.clone();
         let checking = tokio::task::spawn_blocking(move || {
-            check(rows).map(record).map_err(|reason| corrupt(format!("dispatch {name}"), reason))
+            check(rows)
+                .and_then(record)
+                .map_err(|reason| corrupt(format!("dispatch {name}"), reason))
         });
         crate::fault::flatten(checking.await)
     }
@@ -94,7 +98,8 @@ async fn read_all(
          node_count, completed_node_count, created_at, updated_at, started_at, ended_at \
          FROM dispatches WHERE id = ?",
     );
-    let head = head.bind(id).fetch_one(&mut *connection).await.map_err(from_sql)?;
+    let head: DispatchColumns =
+        head.bind(id).fetch_one(&mut *connection).await.map_err(from_sql)?;
     let plan = sqlx::query_as("SELECT lattice, executors, graph FROM plans WHERE dispatch = ?");
     let plan: Option<(String, String, Vec<u8>)> =
         plan.bind(id).fetch_optional(&mut *connection).await.map_err(from_sql)?;
@@ -110,40 +115,54 @@ async fn read_all(
     );
     let children =
         children.bind(dispatch.as_str()).fetch_all(&mut *connection).await.map_err(from_sql)?;
-    let assets = read_assets(connection, id, scope)
-        .await?
-        .map_err(|reason| corrupt(format!("dispatch {dispatch}"), reason))?;
+    let node_count = head.7;
+    let assets = read_assets(connection, id, node_count, scope).await?;
     Ok(Rows { head, plan: EncodedPlan { lattice, executors, graph }, nodes, children, assets })
 }
 
+/// Statement by statement, so that none keeps the connection for long.
 async fn read_assets(
     connection: &mut SqliteConnection,
     id: i64,
+    node_count: i64,
     scope: Scope,
-) -> Result<Result<Vec<(AssetAddress, AssetState)>, String>, Error> {
-    let wanted = match scope {
-        Scope::Everything => sqlx::query(
-            "SELECT a.node, a.key, c.id, ifnull(a.size, c.size), ifnull(a.sha1, c.sha1) FROM assets a \
-             LEFT JOIN contents c ON c.number = a.content WHERE a.dispatch = ?1 \
-             ORDER BY a.node, a.key",
-        )
-        .bind(id),
-        Scope::Owner => sqlx::query(
-            "SELECT a.node, a.key, c.id, ifnull(a.size, c.size), ifnull(a.sha1, c.sha1) FROM assets a \
-             LEFT JOIN contents c ON c.number = a.content WHERE a.dispatch = ?1 \
-             AND a.node > ?2 AND a.key IN (?3, ?4, ?5, ?6) AND a.content IS NOT NULL \
-             ORDER BY a.node, a.key",
-        )
-        .bind(id)
-        .bind(NO_NODE)
-        .bind(i64::from(AssetKey::Function.code()))
-        .bind(i64::from(AssetKey::Hooks.code()))
-        .bind(i64::from(AssetKey::Output.code()))
-        .bind(i64::from(AssetKey::Job.code())),
+) -> Result<PackedAssets, Error> {
+    // Rows are found in the order of the primary key.
+    let statement = match scope {
+        Scope::Everything => concat!(
+            "SELECT ",
+            packed_assets!(),
+            " FROM assets a LEFT JOIN contents c ON c.number = a.content \
+             WHERE a.dispatch = ?1 AND a.node > ?2 AND a.node <= ?3"
+        ),
+        Scope::Owner => concat!(
+            "SELECT ",
+            packed_assets!(),
+            " FROM assets a LEFT JOIN contents c ON c.number = a.content \
+             WHERE a.dispatch = ?1 AND a.node > ?2 AND a.node <= ?3 \
+             AND a.key IN (?4, ?5, ?6, ?7) AND a.content IS NOT NULL"
+        ),
     };
-    let read = wanted.try_map(|row: SqliteRow| read_asset_row(&row));
-    let assets = read.fetch_all(connection).await.map_err(from_sql)?;
-    Ok(assets.into_iter().collect())
+    let mut assets = PackedAssets::default();
+    let mut after = match scope {
+        Scope::Everything => NO_NODE - 1,
+        Scope::Owner => NO_NODE,
+    };
+    loop {
+        let is_last = after + NODES_A_STATEMENT >= node_count;
+        // Assets of nodes that do not exist are found, too.
+        let until = if is_last { i64::MAX } else { after + NODES_A_STATEMENT };
+        let mut wanted = sqlx::query_scalar(statement).bind(id).bind(after).bind(until);
+        if scope == Scope::Owner {
+            let keys = [AssetKey::Function, AssetKey::Hooks, AssetKey::Output, AssetKey::Job];
+            wanted = keys.iter().fold(wanted, |wanted, key| wanted.bind(i64::from(key.code())));
+        }
+        assets.push(wanted.fetch_one(&mut *connection).await.map_err(from_sql)?);
+        if is_last {
+            return Ok(assets);
+        }
+        after = until;
+    }
 }
 
 fn check(rows: Rows) -> Result<Whole, String> {
@@ -176,9 +195,6 @@ fn check(rows: Rows) -> Result<Whole, String> {
         .into_iter()
         .map(|(node, child)| Ok((within(NodeId(read_u32(node)?))?, read_id(&child)?)));
     let children = children.collect::<Result<_, String>>()?;
-    for node in rows.assets.iter().filter_map(|(address, _)| address.node) {
-        within(node)?;
-    }
     Ok(Whole { head, plan, states, children, assets: rows.assets })
 }
 
@@ -186,11 +202,13 @@ fn stored(whole: Whole) -> Result<StoredDispatch, String> {
     let Whole { head, plan, states, children, assets } = whole;
     let kinds: Vec<NodeKind> = plan.nodes.iter().map(|node| node.kind).collect();
     let graph = Graph::new(&kinds, &plan.edges).map_err(|error| error.to_string())?;
+    // The largest parts are let go as soon as they were used.
+    drop(plan.edges);
     let state = head.state();
     let parent = head.summary.parent_dispatch_id.zip(head.parent_node);
     let mut nodes: Vec<StoredNode> = plan
         .nodes
-        .iter()
+        .into_iter()
         .zip(states)
         .map(|(node, state)| StoredNode::new(node.executor, state))
         .collect();
@@ -199,10 +217,10 @@ fn stored(whole: Whole) -> Result<StoredDispatch, String> {
             node.sub_dispatch = Some(child);
         }
     }
-    for (address, state) in assets {
-        let node = address.node.and_then(|node| nodes.get_mut(node.index()));
+    for asset in assets.into_assets() {
+        let (AssetAddress { node, key }, state) = asset?;
         let (Some(node), Some(content)) = (node, state.content()) else { continue };
-        node.set_content(address.key, *content);
+        of_node(&mut nodes, node)?.set_content(key, *content);
     }
     Ok(StoredDispatch {
         dispatch: head.summary.dispatch_id,
@@ -215,7 +233,7 @@ fn stored(whole: Whole) -> Result<StoredDispatch, String> {
     })
 }
 
-fn record(whole: Whole) -> DispatchRecord {
+fn record(whole: Whole) -> Result<DispatchRecord, String> {
     let Whole { head, plan, states, children, assets } = whole;
     let edges: Vec<Edge> = plan.edges;
     let mut nodes: Vec<NodeRecord> = plan
@@ -238,18 +256,23 @@ fn record(whole: Whole) -> DispatchRecord {
         }
     }
     let mut of_dispatch = Vec::new();
-    for (address, state) in assets {
-        match address.node.and_then(|node| nodes.get_mut(node.index())) {
-            Some(node) => node.assets.push((address, state)),
+    for asset in assets.into_assets() {
+        let (address, state) = asset?;
+        match address.node {
+            Some(node) => of_node(&mut nodes, node)?.assets.push((address, state)),
             None => of_dispatch.push((address, state)),
         }
     }
-    DispatchRecord {
+    Ok(DispatchRecord {
         summary: head.summary,
         lattice: plan.lattice,
         executors: plan.executors,
         nodes,
         edges,
         assets: of_dispatch,
-    }
+    })
+}
+
+fn of_node<T>(nodes: &mut [T], node: NodeId) -> Result<&mut T, String> {
+    nodes.get_mut(node.index()).ok_or_else(|| format!("node {node} does not exist"))
 }

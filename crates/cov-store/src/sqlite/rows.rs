@@ -1,6 +1,7 @@
 //! How values are written in rows and blobs, and read back with every check. The only module
 //! that knows the stored spelling of anything.
 
+mod packed;
 pub(super) mod triggers;
 
 use bincode::{Decode, Encode};
@@ -13,9 +14,8 @@ use cov_core::manifest::LatticeInfo;
 use cov_core::result::Summary;
 use cov_core::status::Status;
 use cov_core::time::Timestamp;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
+pub(super) use self::packed::{PackedAssets, packed_assets};
 use crate::Error;
 use crate::fault::{corrupt, internal};
 use crate::model::{DispatchState, NodeState, Registration};
@@ -267,17 +267,6 @@ pub(super) type AssetColumns = (i64, i64, Option<Vec<u8>>, Option<i64>, Option<V
 pub(super) fn read_asset(columns: AssetColumns) -> Reading<(AssetAddress, AssetState)> {
     let (node, key, id, size, sha1) = columns;
     asset_of(node, key, id.as_deref(), size, sha1.as_deref())
-}
-
-/// As [`read_asset`], from the row itself, without a copy of its digests.
-///
-/// # Errors
-/// The row has other columns.
-pub(super) fn read_asset_row(
-    row: &SqliteRow,
-) -> Result<Reading<(AssetAddress, AssetState)>, sqlx::Error> {
-    let (id, sha1): (Option<&[u8]>, Option<&[u8]>) = (row.try_get(2)?, row.try_get(4)?);
-    Ok(asset_of(row.try_get(0)?, row.try_get(1)?, id, row.try_get(3)?, sha1))
 }
 
 fn asset_of(
