@@ -10,13 +10,18 @@ use crate::Error;
 use crate::fault::{from_sql, internal};
 
 /// Rows that make a statement of their own. Few sizes, so that each is prepared once.
-const ROWS: [usize; 3] = [64, 32, 16];
+pub(super) const INSERTED: &[usize] = &[512, 64, 32, 16];
+/// The same where a statement looks among stored rows. With some 200 of its own, SQLite turns the
+/// join around, and goes through every stored row.
+pub(super) const LOOKED_UP: &[usize] = &[64, 32, 16];
 
 /// A statement for many rows: `head`, then one list of `columns` placeholders a row, then `tail`.
 pub(super) struct Bulk {
     pub(super) head: &'static str,
     pub(super) columns: usize,
     pub(super) tail: &'static str,
+    /// [`INSERTED`] or [`LOOKED_UP`].
+    pub(super) sizes: &'static [usize],
     /// Whether a row may come twice and count once. Then the last one is repeated up to a power of
     /// two, so that there are few different scripts to prepare.
     pub(super) may_repeat: bool,
@@ -50,6 +55,13 @@ impl Bulk {
             text.push(')');
         }
         text.push_str(self.tail);
+    }
+
+    #[cfg(test)]
+    pub(super) fn statement(&self, rows: usize) -> String {
+        let mut text = String::new();
+        self.write(&mut text, rows);
+        text
     }
 
     /// Runs the statement for all `items` and returns the rows that it gives back.
@@ -94,7 +106,7 @@ impl<'c> Script<'c> {
         bind: impl Fn(&mut Values, &T) + Send + Sync,
     ) -> Result<(), Error> {
         let mut rest = items;
-        for rows in ROWS {
+        for &rows in bulk.sizes {
             while let Some((chunk, after)) = rest.split_at_checked(rows) {
                 self.make_trip().await?;
                 bulk.write(&mut self.text, rows);

@@ -12,7 +12,7 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::batch::{Batch, NextRow, may_be_new};
-use super::script::{Bulk, Script};
+use super::script::{Bulk, INSERTED, LOOKED_UP, Script};
 use crate::Error;
 use crate::fault::{corrupt, from_sql, internal};
 use crate::model::Registration;
@@ -27,6 +27,47 @@ const LOOKED_UP_MAX: usize = 16;
 /// there before.
 const DISPATCH: i64 = 0;
 const NEW_CONTENT: i64 = 1;
+
+const FIND_DISPATCHES: Bulk = Bulk {
+    head: "SELECT 0, dispatch_id, id, node_count FROM dispatches WHERE (dispatch_id) IN (VALUES ",
+    columns: 1,
+    tail: ")",
+    sizes: LOOKED_UP,
+    may_repeat: true,
+};
+
+const FIND_CONTENTS: Bulk = Bulk {
+    head: "SELECT 2, id, number FROM contents WHERE (id) IN (VALUES ",
+    columns: 1,
+    tail: ")",
+    sizes: LOOKED_UP,
+    may_repeat: true,
+};
+
+const FULFIL: Bulk = Bulk {
+    head: "WITH new (dispatch, content, sha1, size) AS (VALUES ",
+    columns: 4,
+    tail: ") UPDATE assets INDEXED BY assets_awaited \
+           SET content = new.content, sha1 = NULL, size = NULL FROM new \
+           WHERE assets.dispatch = new.dispatch AND assets.sha1 = new.sha1 \
+           AND assets.size = new.size AND assets.content IS NULL",
+    sizes: LOOKED_UP,
+    may_repeat: true,
+};
+
+const PUT_STATES: Bulk = Bulk {
+    head: "WITH new (id, at, status, cancel_requested, started_at, ended_at) AS (VALUES ",
+    columns: 6,
+    tail: ") UPDATE dispatches SET updated_at = new.at, \
+           status = iif(new.status IS NULL, dispatches.status, new.status), \
+           cancel_requested = iif(new.status IS NULL, dispatches.cancel_requested, \
+           new.cancel_requested), \
+           started_at = iif(new.status IS NULL, dispatches.started_at, new.started_at), \
+           ended_at = iif(new.status IS NULL, dispatches.ended_at, new.ended_at) \
+           FROM new WHERE dispatches.id = new.id",
+    sizes: LOOKED_UP,
+    may_repeat: true,
+};
 
 /// What the changes of a batch refer to.
 #[derive(Default)]
@@ -96,15 +137,9 @@ fn arriving<'a>(batch: &Batch<'a>) -> Result<Vec<(ContentRef, Option<&'a Bytes>)
 
 /// The named dispatches that are not known yet.
 async fn find_dispatches(script: &mut Script<'_>, batch: &Batch<'_>) -> Result<(), Error> {
-    let bulk = Bulk {
-        head: "SELECT 0, dispatch_id, id, node_count FROM dispatches WHERE (dispatch_id) IN (VALUES ",
-        columns: 1,
-        tail: ")",
-        may_repeat: true,
-    };
     let missing = batch.dispatches.iter().filter(|(_, known)| known.is_none());
     let names: Vec<&str> = missing.map(|(dispatch, _)| dispatch.as_str()).collect();
-    script.bulk(&bulk, &names, |values, name| values.add(*name)).await
+    script.bulk(&FIND_DISPATCHES, &names, |values, name| values.add(*name)).await
 }
 
 async fn insert_contents(
@@ -115,6 +150,7 @@ async fn insert_contents(
         head: "INSERT INTO contents (id, size, sha1, data) VALUES ",
         columns: 4,
         tail: " ON CONFLICT (id) DO NOTHING RETURNING 1, id, number",
+        sizes: INSERTED,
         may_repeat: true,
     };
     let inserted = script.bulk(&bulk, contents, |values, (content, small)| {
@@ -127,13 +163,7 @@ async fn insert_contents(
 }
 
 async fn find_contents(script: &mut Script<'_>, contents: &[&ContentId]) -> Result<(), Error> {
-    let bulk = Bulk {
-        head: "SELECT 2, id, number FROM contents WHERE (id) IN (VALUES ",
-        columns: 1,
-        tail: ")",
-        may_repeat: true,
-    };
-    script.bulk(&bulk, contents, |values, id| values.add(id.as_bytes().as_slice())).await
+    script.bulk(&FIND_CONTENTS, contents, |values, id| values.add(id.as_bytes().as_slice())).await
 }
 
 fn read_known(row: &SqliteRow) -> Result<(String, Known), Error> {
@@ -212,6 +242,7 @@ pub(super) async fn insert_dispatches(
                node_count, completed_node_count, created_at, updated_at) VALUES ",
         columns: 10,
         tail: "",
+        sizes: INSERTED,
         may_repeat: false,
     };
     let inserted = script.bulk(&dispatches, new, |values, new| {
@@ -231,6 +262,7 @@ pub(super) async fn insert_dispatches(
         head: "INSERT INTO plans (dispatch, lattice, executors, graph) VALUES ",
         columns: 4,
         tail: "",
+        sizes: INSERTED,
         may_repeat: false,
     };
     let planned = script.bulk(&plans, new, |values, New { row, plan, .. }| {
@@ -253,6 +285,7 @@ pub(super) async fn put_assets(
         columns: 6,
         tail: " ON CONFLICT (dispatch, node, key) DO UPDATE SET \
                content = excluded.content, size = excluded.size, sha1 = excluded.sha1",
+        sizes: INSERTED,
         may_repeat: true,
     };
     let slots = 0..batch.dispatches.len();
@@ -283,21 +316,12 @@ pub(super) async fn fulfil_assets(
     batch: &Batch<'_>,
     contents: &HashMap<ContentId, i64>,
 ) -> Result<(), Error> {
-    let bulk = Bulk {
-        head: "WITH new (dispatch, content, sha1, size) AS (VALUES ",
-        columns: 4,
-        tail: ") UPDATE assets INDEXED BY assets_awaited \
-               SET content = new.content, sha1 = NULL, size = NULL FROM new \
-               WHERE assets.dispatch = new.dispatch AND assets.sha1 = new.sha1 \
-               AND assets.size = new.size AND assets.content IS NULL",
-        may_repeat: true,
-    };
     let fulfilled = batch.fulfilled.iter();
     let fulfilled: Vec<_> = fulfilled
         .map(|(slot, content)| Ok((batch.row(*slot)?.row, *content)))
         .collect::<Result<_, Error>>()?;
     script
-        .bulk(&bulk, &fulfilled, |values, (dispatch, content)| {
+        .bulk(&FULFIL, &fulfilled, |values, (dispatch, content)| {
             values.add(*dispatch);
             values.add(contents.get(&content.id).copied());
             values.add(content.sha1.as_bytes().as_slice());
@@ -317,6 +341,7 @@ pub(super) async fn put_nodes(script: &mut Script<'_>, batch: &Batch<'_>) -> Res
                failed_attempts = excluded.failed_attempts, attempt = excluded.attempt, \
                fault = excluded.fault, started_at = excluded.started_at, \
                ended_at = excluded.ended_at",
+        sizes: INSERTED,
         may_repeat: true,
     };
     let nodes = batch.nodes.iter();
@@ -340,24 +365,12 @@ pub(super) async fn put_nodes(script: &mut Script<'_>, batch: &Batch<'_>) -> Res
 
 /// Writes the state of dispatches, and when they changed.
 pub(super) async fn put_states(script: &mut Script<'_>, batch: &Batch<'_>) -> Result<(), Error> {
-    let bulk = Bulk {
-        head: "WITH new (id, at, status, cancel_requested, started_at, ended_at) AS (VALUES ",
-        columns: 6,
-        tail: ") UPDATE dispatches SET updated_at = new.at, \
-               status = iif(new.status IS NULL, dispatches.status, new.status), \
-               cancel_requested = iif(new.status IS NULL, dispatches.cancel_requested, \
-               new.cancel_requested), \
-               started_at = iif(new.status IS NULL, dispatches.started_at, new.started_at), \
-               ended_at = iif(new.status IS NULL, dispatches.ended_at, new.ended_at) \
-               FROM new WHERE dispatches.id = new.id",
-        may_repeat: true,
-    };
     let heads = batch.heads.iter();
     let heads: Vec<_> = heads
         .map(|head| Ok((batch.row(head.slot)?.row, head.at, head.state)))
         .collect::<Result<_, Error>>()?;
     script
-        .bulk(&bulk, &heads, |values, (dispatch, at, state)| {
+        .bulk(&PUT_STATES, &heads, |values, (dispatch, at, state)| {
             values.add(*dispatch);
             values.add(at.as_micros());
             values.add(state.map(|state| i64::from(state.status.code())));
@@ -366,4 +379,33 @@ pub(super) async fn put_states(script: &mut Script<'_>, batch: &Batch<'_>) -> Re
             values.add(state.and_then(|state| state.ended_at).map(|at| at.as_micros()));
         })
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::AssertSqlSafe;
+
+    use super::*;
+    use crate::sqlite::SqliteStore;
+
+    #[tokio::test]
+    async fn what_looks_among_stored_rows_never_goes_through_them_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path()).await.unwrap();
+        for (bulk, table) in [
+            (FIND_DISPATCHES, "dispatches"),
+            (FIND_CONTENTS, "contents"),
+            (FULFIL, "assets"),
+            (PUT_STATES, "dispatches"),
+        ] {
+            for &rows in LOOKED_UP {
+                let statement = format!("EXPLAIN QUERY PLAN {}", bulk.statement(rows));
+                let query = sqlx::query_as(AssertSqlSafe(statement));
+                let plan: Vec<(i64, i64, i64, String)> =
+                    query.fetch_all(&store.readers).await.unwrap();
+                let searched = format!("SEARCH {table} USING");
+                assert!(plan.iter().any(|(.., step)| step.contains(&searched)), "{plan:?}");
+            }
+        }
+    }
 }

@@ -9,7 +9,7 @@ use cov_core::trigger::{TriggerId, TriggerRecord, TriggerState, Trouble};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
 
-use super::script::{Bulk, Values};
+use super::script::{Bulk, INSERTED, LOOKED_UP, Values};
 use crate::Error;
 use crate::fault::{from_sql, internal};
 use crate::sqlite::SqliteStore;
@@ -243,6 +243,7 @@ async fn find_triggers(
         head: "SELECT trigger_id, id, state FROM triggers WHERE (trigger_id) IN (VALUES ",
         columns: 1,
         tail: ")",
+        sizes: LOOKED_UP,
         may_repeat: false,
     };
     let mut names: Vec<&str> = decisions.iter().map(|one| one.trigger.as_str()).collect();
@@ -275,6 +276,7 @@ async fn insert_firings<'a>(
                dispatch_id = ifnull(excluded.dispatch_id, trigger_firings.dispatch_id), \
                next_try = excluded.next_try WHERE trigger_firings.outcome NOT IN (1, 3) \
                RETURNING number, trigger, event_key",
+        sizes: INSERTED,
         may_repeat: false,
     };
     let rows = bulk
@@ -339,6 +341,7 @@ async fn insert_payloads(
         head: "INSERT INTO trigger_payloads (firing, data) VALUES ",
         columns: 2,
         tail: " ON CONFLICT (firing) DO UPDATE SET data = excluded.data",
+        sizes: INSERTED,
         may_repeat: false,
     };
     let payload = |(number, (_, decision)): &(i64, Placed<'_>)| {
@@ -361,12 +364,14 @@ async fn put_marks(
         head: "INSERT INTO trigger_marks (trigger, name, value) VALUES ",
         columns: 3,
         tail: " ON CONFLICT (trigger, name) DO UPDATE SET value = excluded.value",
+        sizes: INSERTED,
         may_repeat: false,
     };
     let remove = Bulk {
         head: "DELETE FROM trigger_marks WHERE (trigger, name) IN (VALUES ",
         columns: 2,
         tail: ")",
+        sizes: LOOKED_UP,
         may_repeat: false,
     };
     let valued = |((row, name), value): (&(i64, &str), &Option<&Bytes>)| {
@@ -396,6 +401,7 @@ async fn put_heads(connection: &mut SqliteConnection, placed: &[Placed<'_>]) -> 
         tail: ") UPDATE triggers SET decided_until = max(triggers.decided_until, new.until), \
                has_observed = max(triggers.has_observed, new.observed) \
                FROM new WHERE triggers.id = new.id RETURNING id, history_count",
+        sizes: LOOKED_UP,
         may_repeat: false,
     };
     let mut heads: BTreeMap<i64, (i64, bool)> = BTreeMap::new();
