@@ -1,10 +1,13 @@
 //! What goes into the store and what comes out of it. Plain data: decides nothing.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cov_core::asset::{Announced, AssetAddress, AssetKey, AssetState, ContentRef};
 use cov_core::executor::ExecutorSpec;
 use cov_core::graph::{Edge, Graph, NodeKind};
-use cov_core::ids::{DispatchId, NodeId};
+use cov_core::ids::{ContentId, DispatchId, NodeId};
 use cov_core::manifest::LatticeInfo;
 use cov_core::result::Summary;
 pub use cov_core::state::{DispatchState, NodeState};
@@ -167,33 +170,52 @@ pub struct StoredNode {
     pub state: NodeState,
     /// Its sub-dispatch, if one is linked.
     pub sub_dispatch: Option<DispatchId>,
-    /// Its callable, if it is there.
-    pub function: Option<ContentRef>,
-    /// Its hooks, if they are there.
-    pub hooks: Option<ContentRef>,
-    /// Its output, if it is there.
-    pub output: Option<ContentRef>,
-    /// What an engine outside calls it, if one has or had it.
-    pub job: Option<ContentRef>,
+    /// Its contents.
+    pub contents: NodeContents,
 }
+
+/// The contents that an owner needs of a node, if they are there. Small, because there may be a
+/// million of them: nodes with the same function share it, and few have hooks or jobs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeContents {
+    /// Its callable.
+    pub function: Option<Arc<ContentRef>>,
+    /// Its hooks.
+    pub hooks: Option<Box<ContentRef>>,
+    /// Its output.
+    pub output: Option<ContentRef>,
+    /// What an engine outside calls the latest attempt that it had.
+    pub job: Option<Box<ContentRef>>,
+}
+
+/// The functions that the nodes of one dispatch share.
+#[derive(Debug, Default)]
+pub struct Functions(HashMap<ContentId, Arc<ContentRef>>);
 
 impl StoredNode {
     /// A node without contents and without a sub-dispatch.
     #[must_use]
     pub fn new(executor: u32, state: NodeState) -> Self {
-        let (sub_dispatch, function, hooks, output, job) = (None, None, None, None, None);
-        Self { executor, state, sub_dispatch, function, hooks, output, job }
+        Self { executor, state, sub_dispatch: None, contents: NodeContents::default() }
     }
+}
 
-    /// Notes the content of one of its assets, if its owner needs that.
-    pub fn set_content(&mut self, key: AssetKey, content: ContentRef) {
+impl NodeContents {
+    /// Notes the content of one of the node's assets, if its owner needs that.
+    pub fn set(&mut self, key: AssetKey, content: ContentRef, functions: &mut Functions) {
         match key {
-            AssetKey::Function => self.function = Some(content),
-            AssetKey::Hooks => self.hooks = Some(content),
+            AssetKey::Function => self.function = Some(functions.share(content)),
+            AssetKey::Hooks => self.hooks = Some(Box::new(content)),
             AssetKey::Output => self.output = Some(content),
-            AssetKey::Job => self.job = Some(content),
+            AssetKey::Job => self.job = Some(Box::new(content)),
             _ => {}
         }
+    }
+}
+
+impl Functions {
+    fn share(&mut self, function: ContentRef) -> Arc<ContentRef> {
+        Arc::clone(self.0.entry(function.id).or_insert_with(|| Arc::new(function)))
     }
 }
 

@@ -1,14 +1,11 @@
 //! Loads a dispatch from the store into its owner's hands.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use cov_core::asset::{AssetAddress, AssetKey, ContentRef};
-use cov_core::ids::{ContentId, DispatchId, NodeId};
+use cov_core::asset::{AssetAddress, AssetKey};
+use cov_core::ids::{DispatchId, NodeId};
 use cov_core::status::Status;
 use cov_engine::dispatch::{Dispatch, Plan, RestoredNode};
 use cov_exec::Lane;
-use cov_store::model::{Query, StoredDispatch, StoredNode};
+use cov_store::model::{NodeContents, Query, StoredDispatch, StoredNode};
 use tokio::time::sleep;
 
 use crate::Error;
@@ -34,17 +31,6 @@ pub(crate) struct Loaded {
     pub(crate) program: Option<StoredProgram>,
     /// The contents of each node.
     pub(crate) contents: Vec<NodeContents>,
-}
-
-/// The contents that an owner needs of a node. Small, because there may be a million of them: nodes
-/// with the same function share it, and few have hooks or jobs.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct NodeContents {
-    pub(crate) function: Option<Arc<ContentRef>>,
-    pub(crate) hooks: Option<Box<ContentRef>>,
-    pub(crate) output: Option<ContentRef>,
-    /// What an engine outside calls the latest attempt that it had.
-    pub(crate) job: Option<Box<ContentRef>>,
 }
 
 impl Loaded {
@@ -130,22 +116,9 @@ pub(super) fn put_together(
         let known = shared.admission.executors();
         executors.iter().map(|spec| Target::of(spec, known)).collect()
     };
-    let mut functions: HashMap<ContentId, Arc<ContentRef>> = HashMap::new();
-    let mut shared_function = |function: ContentRef| {
-        Arc::clone(functions.entry(function.id).or_insert_with(|| Arc::new(function)))
-    };
     let (restored, contents) = nodes
         .into_iter()
-        .map(|node| {
-            let restored = RestoredNode { state: node.state, child: node.sub_dispatch };
-            let contents = NodeContents {
-                function: node.function.map(&mut shared_function),
-                hooks: node.hooks.map(Box::new),
-                output: node.output,
-                job: node.job.map(Box::new),
-            };
-            (restored, contents)
-        })
+        .map(|node| (RestoredNode { state: node.state, child: node.sub_dispatch }, node.contents))
         .unzip();
     let plan = Plan { graph, executor_of: executor_of.clone(), policies };
     let dispatch = Dispatch::restore(plan, state, restored).map_err(|reason| {
@@ -157,8 +130,9 @@ pub(super) fn put_together(
 /// A link outlasts the attempt that made it. An attempt that goes on is not to be given what an
 /// earlier one linked: that was registered before the present one had its turn.
 async fn part_from_earlier_links(shared: &Shared, nodes: &mut [StoredNode]) -> Result<(), Error> {
-    let goes_on =
-        |node: &&mut StoredNode| node.job.is_some() && node.state.status == Status::Running;
+    let goes_on = |node: &&mut StoredNode| {
+        node.contents.job.is_some() && node.state.status == Status::Running
+    };
     for node in nodes.iter_mut().filter(goes_on) {
         let (Some(child), Some(turn)) = (&node.sub_dispatch, node.state.started_at) else {
             continue;

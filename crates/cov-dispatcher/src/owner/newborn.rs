@@ -10,7 +10,7 @@ use cov_core::ids::{DispatchId, Sha1Digest};
 use cov_core::state::DispatchState;
 use cov_core::status::Status;
 use cov_engine::dispatch::Dispatch;
-use cov_store::model::{Change, Registration, StoredDispatch, StoredNode};
+use cov_store::model::{Change, Functions, Registration, StoredDispatch, StoredNode};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -56,10 +56,10 @@ impl Newborn {
                 .map(|node| StoredNode::new(node.executor, node.state))
                 .collect(),
         };
-        let mut program = None;
+        let (mut program, mut functions) = (None, Functions::default());
         for (address, content) in contents {
             match address.node.and_then(|node| stored.nodes.get_mut(node.index())) {
-                Some(node) => node.set_content(address.key, content),
+                Some(node) => node.contents.set(address.key, content, &mut functions),
                 None if address.key == AssetKey::Program => program = Some(content),
                 None => {}
             }

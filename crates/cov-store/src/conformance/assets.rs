@@ -1,5 +1,7 @@
 //! Assets: announced, uploaded, known already.
 
+use std::sync::Arc;
+
 use cov_core::asset::{Announced, AssetAddress, AssetKey, AssetState, ContentRef};
 use cov_core::status::Status;
 
@@ -9,7 +11,7 @@ use super::fixtures::{
     register_as, set, small, unknown, write,
 };
 use crate::Error;
-use crate::model::{Change, StoredDispatch};
+use crate::model::{Change, NodeContents, StoredDispatch};
 
 /// Announced, then there, then replaced, then awaited again.
 pub async fn an_upload_replaces_its_announcement(harness: &mut dyn Harness) {
@@ -190,14 +192,15 @@ pub async fn the_owner_gets_what_its_tasks_need(harness: &mut dyn Harness) {
     let batch = [register_as("a", chain_with_assets("a", 3, &[])), set("a", 1, changes)];
     opened.store.commit(&batch).await.unwrap();
     let stored = opened.store.load(&id("a")).await.unwrap();
-    let [none, all, last] = [0, 1, 2].map(|index: usize| stored.nodes[index].clone());
-    assert_eq!((none.function, none.hooks, none.output), (None, None, None));
-    assert_eq!(all.function, Some(content("1 function")));
-    assert_eq!(all.hooks, Some(content("1 hooks")));
-    assert_eq!(all.output, Some(content("1 output")));
-    assert_eq!(all.job, Some(content("1 job")));
-    assert_eq!((last.function, last.hooks, last.output), (None, None, None));
-    assert_eq!((none.job, last.job), (None, None));
+    let [none, all, last] = [0, 1, 2].map(|index: usize| stored.nodes[index].contents.clone());
+    let expected = NodeContents {
+        function: Some(Arc::new(content("1 function"))),
+        hooks: Some(Box::new(content("1 hooks"))),
+        output: Some(content("1 output")),
+        job: Some(Box::new(content("1 job"))),
+    };
+    assert_eq!(all, expected);
+    assert_eq!((none, last), (NodeContents::default(), NodeContents::default()));
 }
 
 /// What an engine outside calls the latest attempt takes the place of what it called an earlier
@@ -215,11 +218,14 @@ pub async fn the_latest_job_of_a_node_is_kept(harness: &mut dyn Harness) {
     for (change, expected) in changes {
         opened.store.commit(&[set("a", 1, vec![change])]).await.unwrap();
         let stored = opened.store.load(&id("a")).await.unwrap();
-        assert_eq!(stored.nodes[1].job, Some(expected));
+        assert_eq!(stored.nodes[1].contents.job.as_deref(), Some(&expected));
     }
     drop(opened);
     let opened = harness.open().await;
-    let of = |stored: StoredDispatch| stored.nodes.iter().map(|node| node.job).collect::<Vec<_>>();
+    let of = |stored: StoredDispatch| {
+        let jobs = stored.nodes.iter().map(|node| node.contents.job.as_deref().copied());
+        jobs.collect::<Vec<_>>()
+    };
     let stored = opened.store.load(&id("a")).await.unwrap();
     assert_eq!(of(stored), [None, Some(content("last"))]);
     let other = opened.store.load(&id("b")).await.unwrap();

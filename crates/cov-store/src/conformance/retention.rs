@@ -84,7 +84,7 @@ pub async fn a_job_goes_with_its_dispatch(harness: &mut dyn Harness) {
     assert_eq!(purged, Purged { dispatches: 1, contents: 2, bytes: 8 });
     assert!(!opened.contents.holds(&content("job 1").id).await.unwrap());
     let busy = store.load(&id("busy")).await.unwrap();
-    assert_eq!(busy.nodes[0].job, Some(content("job 2")));
+    assert_eq!(busy.nodes[0].contents.job.as_deref(), Some(&content("job 2")));
 }
 
 /// A dispatch goes with all below it, never alone, and never while anything below it runs.

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cov_core::asset::{
-    Announced, AssetAddress, AssetKey, AssetState, ContentRef, INLINE_BYTES_MAX,
-};
+use cov_core::asset::{Announced, AssetAddress, AssetState, ContentRef, INLINE_BYTES_MAX};
 use cov_core::graph::{Edge, Graph, NodeKind};
 use cov_core::ids::{ContentId, DispatchId, NodeId};
 use cov_core::result::Summary;
@@ -16,8 +14,8 @@ use cov_core::time::Timestamp;
 use super::triggers::Triggers;
 use crate::fault::{corrupt, internal};
 use crate::model::{
-    Change, ChangeSet, DispatchRecord, DispatchState, NodeRecord, NodeState, Query, Registration,
-    StoredDispatch, StoredNode,
+    Change, ChangeSet, DispatchRecord, DispatchState, Functions, NodeRecord, NodeState, Query,
+    Registration, StoredDispatch, StoredNode,
 };
 use crate::{Awaited, Error};
 
@@ -234,20 +232,19 @@ impl State {
         let kinds: Vec<NodeKind> = registered.nodes.iter().map(|node| node.kind).collect();
         let graph = Graph::new(&kinds, &registered.edges)
             .map_err(|error| corrupt(format!("dispatch {dispatch}"), error))?;
-        let content = |node, key| {
-            let state = entry.assets.get(&AssetAddress::of_node(node, key));
-            state.and_then(AssetState::content).copied()
-        };
         let nodes = (0_u32..).map(NodeId).zip(registered.nodes.iter().zip(&entry.nodes));
-        let nodes = nodes.map(|(id, (node, state))| StoredNode {
-            executor: node.executor,
-            state: *state,
-            sub_dispatch: self.child_of(dispatch, id),
-            function: content(id, AssetKey::Function),
-            hooks: content(id, AssetKey::Hooks),
-            output: content(id, AssetKey::Output),
-            job: content(id, AssetKey::Job),
-        });
+        let mut nodes: Vec<StoredNode> = nodes
+            .map(|(id, (node, state))| StoredNode {
+                sub_dispatch: self.child_of(dispatch, id),
+                ..StoredNode::new(node.executor, *state)
+            })
+            .collect();
+        let mut functions = Functions::default();
+        for (AssetAddress { node, key }, state) in &entry.assets {
+            let node = node.and_then(|node| nodes.get_mut(node.index()));
+            let (Some(node), Some(content)) = (node, state.content()) else { continue };
+            node.contents.set(*key, *content, &mut functions);
+        }
         Ok(StoredDispatch {
             dispatch: dispatch.clone(),
             root: entry.root.clone(),
@@ -255,7 +252,7 @@ impl State {
             state: entry.state,
             graph,
             executors: registered.executors.clone(),
-            nodes: nodes.collect(),
+            nodes,
         })
     }
 

@@ -14,15 +14,15 @@ use super::rows::{
 };
 use crate::Error;
 use crate::fault::{corrupt, from_sql};
-use crate::model::{DispatchRecord, NodeRecord, NodeState, StoredDispatch, StoredNode};
+use crate::model::{DispatchRecord, Functions, NodeRecord, NodeState, StoredDispatch, StoredNode};
 
 /// Nodes whose assets one statement reads.
 const NODES_A_STATEMENT: i64 = 8192;
 
 /// A dispatch as read in one transaction, every reference in it checked.
-struct Whole {
+struct Whole<'a> {
     head: DispatchRow,
-    plan: Plan,
+    plan: Plan<'a>,
     states: Vec<NodeState>,
     children: Vec<(NodeId, DispatchId)>,
     assets: PackedAssets,
@@ -30,8 +30,13 @@ struct Whole {
 
 /// The rows of [`Whole`] as they come, so that reading them can be left to another thread.
 struct Rows {
-    head: DispatchColumns,
     plan: EncodedPlan,
+    parts: Parts,
+}
+
+/// The rows beside its row of `plans`, whose names are not copied.
+struct Parts {
+    head: DispatchColumns,
     nodes: Vec<NodeColumns>,
     children: Vec<(i64, String)>,
     assets: PackedAssets,
@@ -45,7 +50,8 @@ impl SqliteStore {
         let rows = self.read_rows(dispatch, Scope::Owner).await?;
         let name = dispatch.clone();
         let checking = tokio::task::spawn_blocking(move || {
-            check(rows)
+            let Rows { plan, parts } = rows;
+            check(&plan, parts)
                 .and_then(stored)
                 .map_err(|reason| corrupt(format!("dispatch {name}"), reason))
         });
@@ -56,7 +62,8 @@ impl SqliteStore {
         let rows = self.read_rows(dispatch, Scope::Everything).await?;
         let name = dispatch.clone();
         let checking = tokio::task::spawn_blocking(move || {
-            check(rows)
+            let Rows { plan, parts } = rows;
+            check(&plan, parts)
                 .and_then(record)
                 .map_err(|reason| corrupt(format!("dispatch {name}"), reason))
         });
@@ -117,7 +124,8 @@ async fn read_all(
         children.bind(dispatch.as_str()).fetch_all(&mut *connection).await.map_err(from_sql)?;
     let node_count = head.7;
     let assets = read_assets(connection, id, node_count, scope).await?;
-    Ok(Rows { head, plan: EncodedPlan { lattice, executors, graph }, nodes, children, assets })
+    let plan = EncodedPlan { lattice, executors, graph };
+    Ok(Rows { plan, parts: Parts { head, nodes, children, assets } })
 }
 
 /// Statement by statement, so that none keeps the connection for long.
@@ -165,9 +173,9 @@ async fn read_assets(
     }
 }
 
-fn check(rows: Rows) -> Result<Whole, String> {
+fn check(plan: &EncodedPlan, rows: Parts) -> Result<Whole<'_>, String> {
     let head = read_dispatch(rows.head).map_err(|error| error.to_string())?;
-    let plan = decode_plan(&rows.plan)?;
+    let plan = decode_plan(plan)?;
     let count = plan.nodes.len();
     if head.summary.node_count as usize != count {
         return Err(format!("its graph has {count} of {} nodes", head.summary.node_count));
@@ -198,7 +206,7 @@ fn check(rows: Rows) -> Result<Whole, String> {
     Ok(Whole { head, plan, states, children, assets: rows.assets })
 }
 
-fn stored(whole: Whole) -> Result<StoredDispatch, String> {
+fn stored(whole: Whole<'_>) -> Result<StoredDispatch, String> {
     let Whole { head, plan, states, children, assets } = whole;
     let kinds: Vec<NodeKind> = plan.nodes.iter().map(|node| node.kind).collect();
     let graph = Graph::new(&kinds, &plan.edges).map_err(|error| error.to_string())?;
@@ -217,10 +225,11 @@ fn stored(whole: Whole) -> Result<StoredDispatch, String> {
             node.sub_dispatch = Some(child);
         }
     }
+    let mut functions = Functions::default();
     for asset in assets.into_assets() {
         let (AssetAddress { node, key }, state) = asset?;
         let (Some(node), Some(content)) = (node, state.content()) else { continue };
-        of_node(&mut nodes, node)?.set_content(key, *content);
+        of_node(&mut nodes, node)?.contents.set(key, *content, &mut functions);
     }
     Ok(StoredDispatch {
         dispatch: head.summary.dispatch_id,
@@ -233,7 +242,7 @@ fn stored(whole: Whole) -> Result<StoredDispatch, String> {
     })
 }
 
-fn record(whole: Whole) -> Result<DispatchRecord, String> {
+fn record(whole: Whole<'_>) -> Result<DispatchRecord, String> {
     let Whole { head, plan, states, children, assets } = whole;
     let edges: Vec<Edge> = plan.edges;
     let mut nodes: Vec<NodeRecord> = plan
@@ -241,7 +250,7 @@ fn record(whole: Whole) -> Result<DispatchRecord, String> {
         .into_iter()
         .zip(states)
         .map(|(node, state)| NodeRecord {
-            name: node.name,
+            name: node.name.to_owned(),
             kind: node.kind,
             task_group: node.task_group,
             executor: node.executor,

@@ -86,10 +86,11 @@ impl SqliteStore {
         let (lattice, executors, graph) =
             plan.ok_or_else(|| corrupt("its graph is gone".into()))?;
         let decoding = tokio::task::spawn_blocking(move || {
-            decode_plan(&EncodedPlan { lattice, executors, graph })
+            let plan = EncodedPlan { lattice, executors, graph };
+            let plan = decode_plan(&plan)?;
+            Ok(result_node(plan.nodes.iter().map(|node| node.kind)))
         });
-        let plan = decoding.await.map_err(internal)?.map_err(corrupt)?;
-        let node = result_node(plan.nodes.iter().map(|node| node.kind));
+        let node = decoding.await.map_err(internal)?.map_err(corrupt)?;
         let known = Known { result: ResultNode::Read(node), ..known };
         self.remember(purges, [(dispatch.clone(), known)]);
         Ok(node)

@@ -4,7 +4,7 @@
 mod packed;
 pub(super) mod triggers;
 
-use bincode::{Decode, Encode};
+use bincode::{BorrowDecode, Decode, Encode};
 use cov_core::asset::{Announced, AssetAddress, AssetKey, AssetState, ContentRef};
 use cov_core::error::Fault;
 use cov_core::executor::ExecutorSpec;
@@ -32,25 +32,25 @@ const GRAPH_BYTES_MAX: usize = 4 * 1024 * 1024 * 1024;
 
 type Reading<T> = Result<T, String>;
 
-#[derive(Encode, Decode)]
-struct GraphLayout {
-    nodes: Vec<NodeLayout>,
-    edges: Vec<EdgeLayout>,
+#[derive(Encode, BorrowDecode)]
+struct GraphLayout<'a> {
+    nodes: Vec<NodeLayout<'a>>,
+    edges: Vec<EdgeLayout<'a>>,
 }
 
-#[derive(Encode, Decode)]
-struct NodeLayout {
-    name: String,
+#[derive(Encode, BorrowDecode)]
+struct NodeLayout<'a> {
+    name: &'a str,
     kind: u8,
     task_group: u32,
     executor: u32,
 }
 
-#[derive(Encode, Decode)]
-struct EdgeLayout {
+#[derive(Encode, BorrowDecode)]
+struct EdgeLayout<'a> {
     source: u32,
     target: u32,
-    name: String,
+    name: &'a str,
     kind: EdgeKindLayout,
 }
 
@@ -63,18 +63,18 @@ enum EdgeKindLayout {
 
 /// What never changes of a dispatch.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct Plan<'a> {
     pub(super) lattice: LatticeInfo,
     pub(super) executors: Vec<ExecutorSpec>,
-    pub(super) nodes: Vec<PlanNode>,
+    pub(super) nodes: Vec<PlanNode<'a>>,
     /// Grouped by target.
     pub(super) edges: Vec<Edge>,
 }
 
 /// What never changes of a node.
 #[derive(Debug)]
-pub(super) struct PlanNode {
-    pub(super) name: String,
+pub(super) struct PlanNode<'a> {
+    pub(super) name: &'a str,
     pub(super) kind: NodeKind,
     pub(super) task_group: NodeId,
     pub(super) executor: u32,
@@ -96,7 +96,7 @@ pub(super) fn encode_plan(registration: &Registration) -> Result<EncodedPlan, Er
             .nodes
             .iter()
             .map(|node| NodeLayout {
-                name: node.name.clone(),
+                name: &node.name,
                 kind: node.kind.code(),
                 task_group: node.task_group.0,
                 executor: node.executor,
@@ -107,7 +107,7 @@ pub(super) fn encode_plan(registration: &Registration) -> Result<EncodedPlan, Er
             .map(|edge| EdgeLayout {
                 source: edge.source.0,
                 target: edge.target.0,
-                name: edge.name.clone(),
+                name: &edge.name,
                 kind: match edge.kind {
                     EdgeKind::Arg(index) => EdgeKindLayout::Arg(index),
                     EdgeKind::Kwarg => EdgeKindLayout::Kwarg,
@@ -126,7 +126,7 @@ pub(super) fn encode_plan(registration: &Registration) -> Result<EncodedPlan, Er
     })
 }
 
-pub(super) fn decode_plan(encoded: &EncodedPlan) -> Reading<Plan> {
+pub(super) fn decode_plan(encoded: &EncodedPlan) -> Reading<Plan<'_>> {
     let lattice = serde_json::from_str(&encoded.lattice)
         .map_err(|error| format!("the lattice cannot be read: {error}"))?;
     let executors = serde_json::from_str(&encoded.executors)
@@ -136,8 +136,9 @@ pub(super) fn decode_plan(encoded: &EncodedPlan) -> Reading<Plan> {
         return Err(format!("the graph has layout {layout}"));
     }
     let config = bincode::config::standard().with_limit::<GRAPH_BYTES_MAX>();
-    let (graph, read): (GraphLayout, usize) = bincode::decode_from_slice(body, config)
-        .map_err(|error| format!("the graph cannot be read: {error}"))?;
+    let (graph, read): (GraphLayout<'_>, usize) =
+        bincode::borrow_decode_from_slice(body, config)
+            .map_err(|error| format!("the graph cannot be read: {error}"))?;
     if read != body.len() {
         return Err("the graph has bytes after its end".to_owned());
     }
@@ -146,7 +147,7 @@ pub(super) fn decode_plan(encoded: &EncodedPlan) -> Reading<Plan> {
     Ok(Plan { lattice, executors, nodes, edges })
 }
 
-fn read_node(node: NodeLayout) -> Reading<PlanNode> {
+fn read_node(node: NodeLayout<'_>) -> Reading<PlanNode<'_>> {
     Ok(PlanNode {
         name: node.name,
         kind: NodeKind::from_code(node.kind)
@@ -156,11 +157,11 @@ fn read_node(node: NodeLayout) -> Reading<PlanNode> {
     })
 }
 
-fn read_edge(edge: EdgeLayout) -> Edge {
+fn read_edge(edge: EdgeLayout<'_>) -> Edge {
     Edge {
         source: NodeId(edge.source),
         target: NodeId(edge.target),
-        name: edge.name,
+        name: edge.name.to_owned(),
         kind: match edge.kind {
             EdgeKindLayout::Arg(index) => EdgeKind::Arg(index),
             EdgeKindLayout::Kwarg => EdgeKind::Kwarg,

@@ -53,8 +53,10 @@ async fn going_on(opened: &Opened, dispatch: &DispatchId) -> BTreeSet<u64> {
     let stored = opened.store.load(dispatch).await.unwrap();
     let mut going_on = BTreeSet::new();
     for node in &stored.nodes {
-        let (Some(job), Status::Running) = (node.job, node.state.status) else { continue };
-        let Blob::Small(text) = opened.contents.read(&job).await.unwrap() else { panic!("small") };
+        let (Some(job), Status::Running) = (&node.contents.job, node.state.status) else {
+            continue;
+        };
+        let Blob::Small(text) = opened.contents.read(job).await.unwrap() else { panic!("small") };
         let job: Value = serde_json::from_slice(&text).unwrap();
         let attempt = node.state.attempt.unwrap().to_bits();
         if job["attempt"].as_u64() == Some(attempt) {
