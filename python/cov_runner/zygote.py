@@ -167,6 +167,7 @@ class Zygote:
             versions = self._versions
             if _WITHOUT_COVALENT in sys.argv:
                 versions = versions._replace(covalent=import_covalent(self._settings.run_dir))
+            _part_generators()
             sock.setblocking(True)
         except BaseException as error:
             os.write(2, f"a runner cannot start: {error}\n".encode())
@@ -374,11 +375,31 @@ def _import_all(settings_arguments: List[str], run_dir: str) -> Versions:
     covalent = "imported by each runner"
     if _WITHOUT_COVALENT not in settings_arguments:
         covalent = import_covalent(run_dir)
-        if system.thread_count() > 1:
+        if system.thread_count() > 1 and _threads_outlast_forks():
             # A fork would take along locks that other threads hold. Start over without it.
             again = [sys.executable, sys.argv[0], *settings_arguments, _WITHOUT_COVALENT]
             os.execv(sys.executable, again)
     return Versions(platform.python_version(), cloudpickle.__version__, covalent)
+
+
+def _part_generators() -> None:
+    """Gives this fork other random numbers than its siblings. Python sees to its own generator."""
+    generators = sys.modules.get("numpy.random")
+    if generators is not None:
+        generators.seed()
+
+
+def _threads_outlast_forks() -> bool:
+    """Whether a thread goes on while this process forks.
+
+    A library can end its threads before each fork, and begin new ones when it needs them: OpenBLAS
+    does, which comes with NumPy. So they are counted again behind a fork.
+    """
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return system.thread_count() > 1
 
 
 def main(arguments: List[str]) -> NoReturn:
