@@ -3,6 +3,7 @@
 //! Installs and measures; what a peer is and how it does a shape is in `benches/compare`. Judges nothing: a slow run is
 //! a figure, and a peer that fails is a remark.
 
+mod budget;
 mod cells;
 mod figures;
 mod page;
@@ -24,7 +25,7 @@ use self::session::Plan;
 use crate::{repo, run, say};
 
 /// What the command takes.
-const USAGE: &str = "compare [--peers A,B] [--shapes A,B] [--rounds N] [--minutes N] [--quick] [--write] [--add] | --page";
+const USAGE: &str = "compare [--peers A,B] [--shapes A,B] [--rounds N] [--minutes N] [--quick] [--write] [--add] | --budget | --page";
 
 /// How long an idle server is looked at.
 const IDLE: Duration = Duration::from_secs(20);
@@ -47,6 +48,8 @@ struct Options {
     programs: Option<PathBuf>,
     /// Only write the page, from the figures that are there.
     only_page: bool,
+    /// Only show where the time of this server goes.
+    only_budget: bool,
 }
 
 impl Options {
@@ -61,6 +64,7 @@ impl Options {
             add: false,
             programs: None,
             only_page: false,
+            only_budget: false,
         };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
@@ -76,6 +80,7 @@ impl Options {
                 "--add" => options.add = true,
                 "--programs" => options.programs = Some(std::path::absolute(value()?)?),
                 "--page" => options.only_page = true,
+                "--budget" => options.only_budget = true,
                 other => anyhow::bail!("no option `{other}`: {USAGE}"),
             }
         }
@@ -113,6 +118,9 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let chosen = chosen(all, &options.peers)?;
     if options.programs.is_none() && chosen.iter().any(Peer::is_ours) {
         build()?;
+    }
+    if options.only_budget {
+        return budget::show(&chosen);
     }
     let plan = plan(&options)?;
     let mut record = Record {
@@ -297,6 +305,7 @@ mod tests {
         for wrong in ["--rounds 0", "--rounds", "--round 2", "--peers"] {
             assert!(Options::parse(&words(wrong)).is_err(), "{wrong}");
         }
+        assert!(Options::parse(&words("--budget")).unwrap().only_budget);
         let unknown = Options::parse(&words("--shapes circle")).unwrap();
         assert!(plan(&unknown).is_err());
     }

@@ -19,7 +19,7 @@ use crate::{repo, say};
 
 /// How long a server may take to start, or to stop.
 const START_MAX: Duration = Duration::from_secs(120);
-const STOP_MAX: Duration = Duration::from_secs(60);
+pub(super) const STOP_MAX: Duration = Duration::from_secs(60);
 
 /// What an answer may take longer than the run it is about: making 50 MB, checking what came back.
 const BESIDE: u64 = 15;
@@ -40,10 +40,39 @@ pub(super) struct Plan {
     pub(super) is_quick: bool,
 }
 
-/// A peer program that has started.
-struct Started {
-    program: Program,
-    subject: Subject,
+/// A peer program that has started, and what it said then.
+pub(super) struct Started {
+    pub(super) program: Program,
+    pub(super) subject: Subject,
+    answer: Value,
+}
+
+/// Starts a peer's program with an empty folder, and the peer with it.
+///
+/// # Errors
+///
+/// When the peer cannot be installed or started.
+pub(super) fn start(peer: &Peer) -> anyhow::Result<Started> {
+    let data = data_folder(&peer.name)?;
+    let mut command = peer.command(&data)?;
+    let log = repo::target().join("compare").join("logs").join(format!("{}.log", peer.name));
+    std::fs::create_dir_all(log.parent().context("a log has a folder")?)?;
+    let log = File::options().create(true).append(true).open(&log)?;
+    let mark = format!("COMPARE_DATA={}", data.display());
+    let mut program = Program::start(&mut command, &mark, log)?;
+    let answer = match program.ask(&json!({"do": "start"}), START_MAX) {
+        Ok(answer) => answer,
+        Err(Silence::TooLong) => anyhow::bail!("it does not start within {START_MAX:?}"),
+        Err(Silence::Broken(why)) => anyhow::bail!("it does not start: {why}"),
+    };
+    if let Some(error) = answer.get("error").and_then(Value::as_str) {
+        anyhow::bail!("it does not start: {error}");
+    }
+    let roots = numbers(&answer, "pids");
+    program.owns(&roots);
+    let data = answer.get("data").and_then(Value::as_str).map(PathBuf::from);
+    let subject = Subject { program: program.id(), roots, data, mark };
+    Ok(Started { program, subject, answer })
 }
 
 /// Runs one peer's cells of one round.
@@ -84,32 +113,13 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn start(&mut self, is_first: bool) -> anyhow::Result<Started> {
-        let name = &self.peer.name;
-        let data = data_folder(name)?;
-        let mut command = self.peer.command(&data)?;
-        let log = repo::target().join("compare").join("logs").join(format!("{name}.log"));
-        std::fs::create_dir_all(log.parent().context("a log has a folder")?)?;
-        let log = File::options().create(true).append(true).open(&log)?;
-        let mark = format!("COMPARE_DATA={}", data.display());
-        let mut program = Program::start(&mut command, &mark, log)?;
-        let answer = match program.ask(&json!({"do": "start"}), START_MAX) {
-            Ok(answer) => answer,
-            Err(Silence::TooLong) => anyhow::bail!("it does not start within {START_MAX:?}"),
-            Err(Silence::Broken(why)) => anyhow::bail!("it does not start: {why}"),
-        };
-        if let Some(error) = answer.get("error").and_then(Value::as_str) {
-            anyhow::bail!("it does not start: {error}");
-        }
-        let roots = numbers(&answer, "pids");
-        program.owns(&roots);
-        let data = answer.get("data").and_then(Value::as_str).map(PathBuf::from);
-        let subject = Subject { program: program.id(), roots, data, mark };
-        self.describe(&answer);
+        let started = start(self.peer)?;
+        self.describe(&started.answer);
         if is_first {
-            let start = self.look_at_idle(&subject, &answer);
+            let start = self.look_at_idle(&started);
             self.record.starts.push(start);
         }
-        Ok(Started { program, subject })
+        Ok(started)
     }
 
     /// Runs a single task, so that no later run waits for workers that are not up yet. What that takes is kept, except in
@@ -141,11 +151,12 @@ impl Session<'_> {
         }
     }
 
-    fn look_at_idle(&self, subject: &Subject, answer: &Value) -> Start {
+    fn look_at_idle(&self, started: &Started) -> Start {
+        let subject = &started.subject;
         let mut start = Start {
             peer: self.peer.name.clone(),
             round: self.round,
-            seconds: answer.get("seconds").and_then(Value::as_f64).unwrap_or(f64::NAN),
+            seconds: started.answer.get("seconds").and_then(Value::as_f64).unwrap_or(f64::NAN),
             ..Start::default()
         };
         if self.round > 1 {
